@@ -1,0 +1,88 @@
+package tlsctx
+
+import (
+	"encoding/hex"
+	"fmt"
+
+	"github.com/hallmark-mesh/hallmark/identity"
+)
+
+// MaxTarget bounds a target, in bytes.
+const MaxTarget = 255
+
+// Context is what one side states about itself and the connection in its
+// context certificate.
+type Context struct {
+	// Attributes are the sender's own.
+	Attributes identity.Attributes
+
+	// Target is what a client asks for: printable ASCII without spaces, at
+	// most [MaxTarget] bytes, or "".
+	Target string
+
+	// Trace is the trace context of the connection, or zero.
+	Trace Traceparent
+}
+
+// validateTarget reports whether target may be sent or believed to be one.
+func validateTarget(target string) error {
+	if len(target) > MaxTarget {
+		return fmt.Errorf("target of %d bytes is longer than %d", len(target), MaxTarget)
+	}
+	for i := range len(target) {
+		if target[i] <= ' ' || target[i] > '~' {
+			return fmt.Errorf("target %q holds a byte outside printable ASCII", target)
+		}
+	}
+	return nil
+}
+
+// Traceparent is the trace context of W3C Trace Context, level 1, section 3.2,
+// version 00. The zero value is none.
+type Traceparent struct {
+	TraceID [16]byte
+	SpanID  [8]byte
+	Flags   byte
+}
+
+// IsZero reports whether t is none.
+func (t Traceparent) IsZero() bool { return t == Traceparent{} }
+
+// Sampled reports the sampled flag.
+func (t Traceparent) Sampled() bool { return t.Flags&1 != 0 }
+
+// String returns the traceparent header's form, or "" for none.
+func (t Traceparent) String() string {
+	if t.IsZero() {
+		return ""
+	}
+	return fmt.Sprintf("00-%x-%x-%02x", t.TraceID, t.SpanID, t.Flags)
+}
+
+// ParseTraceparent parses the header's form of version 00, strictly.
+func ParseTraceparent(text string) (Traceparent, error) {
+	var t Traceparent
+	malformed := fmt.Errorf("tlsctx: %.80q is no traceparent: want 00-<32 hex>-<16 hex>-<2 hex>", text)
+	if len(text) != 55 || text[:3] != "00-" || text[35] != '-' || text[52] != '-' {
+		return t, malformed
+	}
+	for i := range len(text) {
+		if text[i] >= 'A' && text[i] <= 'F' {
+			return t, malformed
+		}
+	}
+	var flags [1]byte
+	for _, part := range []struct {
+		to   []byte
+		from string
+	}{{t.TraceID[:], text[3:35]}, {t.SpanID[:], text[36:52]}, {flags[:], text[53:]}} {
+		if _, err := hex.Decode(part.to, []byte(part.from)); err != nil {
+			return Traceparent{}, malformed
+		}
+	}
+	t.Flags = flags[0]
+	if t.TraceID == [16]byte{} || t.SpanID == [8]byte{} {
+		return Traceparent{}, fmt.Errorf("tlsctx: traceparent %s has a zero id", text)
+	}
+	return t, nil
+}
