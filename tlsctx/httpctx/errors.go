@@ -1,0 +1,6 @@
+package httpctx
+
+import "errors"
+
+// errPlaintext is the answer to an http URL.
+var errPlaintext = errors.New("httpctx: this transport does not speak plaintext: use an https URL")
