@@ -61,7 +61,7 @@ func Client(ctx context.Context, conn net.Conn, config *ClientConfig) (*Conn, er
 		_ = conn.Close()
 		return nil, classify(ctx, err)
 	}
-	return handshake(ctx, conn, tls.Client(conn, cfg), config.Timeout, func() *Peer { return h.peer })
+	return handshake(ctx, conn, tls.Client, cfg, config.Timeout, func() *Peer { return h.peer })
 }
 
 // TLS returns a tls.Config for one connection, for those who run crypto/tls or
@@ -110,7 +110,9 @@ func (h *clientHandshake) tls() (*tls.Config, error) {
 		VerifyConnection:       h.verify,
 		GetClientCertificate:   h.certificate,
 		SessionTicketsDisabled: true,
-		Time:                   h.config.Policy.Time,
+		// Small first records help a browser over a long way, not a proxy.
+		DynamicRecordSizingDisabled: true,
+		Time:                        h.config.Policy.Time,
 	}, nil
 }
 

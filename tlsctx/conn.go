@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"net"
+	"sync"
 	"sync/atomic"
 	"time"
 )
@@ -16,9 +17,12 @@ import (
 // It is not a *tls.Conn, so that net/http does not look for an ALPN identifier
 // that it knows.
 type Conn struct {
-	tls  *tls.Conn
-	peer *Peer
-	read atomic.Bool // a Read has succeeded, so the peer has taken us
+	tls    *tls.Conn
+	below  *recordConn // nil if the connection has no file descriptor
+	raw    net.Conn
+	peer   *Peer
+	read   atomic.Bool // a Read has succeeded, so the peer has taken us
+	writes sync.Mutex  // held by a Write that gathers records
 }
 
 // Peer returns who is at the other end. It is never nil.
@@ -29,7 +33,7 @@ func (c *Conn) ConnectionState() tls.ConnectionState { return c.tls.ConnectionSt
 
 // NetConn returns the connection below TLS. Reading from it or writing to it
 // breaks this one.
-func (c *Conn) NetConn() net.Conn { return c.tls.NetConn() }
+func (c *Conn) NetConn() net.Conn { return c.raw }
 
 // Read reads decrypted bytes. In TLS 1.3 a client learns only here that the
 // server has refused it: an alert on the first Read is an *[Error] with the
@@ -47,8 +51,33 @@ func (c *Conn) Read(b []byte) (int, error) {
 	return n, err
 }
 
-// Write encrypts and writes b.
-func (c *Conn) Write(b []byte) (int, error) { return c.tls.Write(b) }
+// Write encrypts and writes b: several records go out in one write to the
+// network.
+func (c *Conn) Write(b []byte) (int, error) {
+	if c.below == nil || len(b) <= maxRecord {
+		return c.tls.Write(b)
+	}
+	c.writes.Lock()
+	defer c.writes.Unlock()
+	written := 0
+	for written < len(b) {
+		n, err := c.writeBatch(b[written:min(len(b), written+batch)])
+		written += n
+		if err != nil {
+			return written, err
+		}
+	}
+	return written, nil
+}
+
+func (c *Conn) writeBatch(b []byte) (int, error) {
+	c.below.hold()
+	n, err := c.tls.Write(b)
+	if releaseErr := c.below.release(); err == nil && releaseErr != nil {
+		return 0, releaseErr
+	}
+	return n, err
+}
 
 // CloseWrite says that nothing more will be written; reading goes on.
 func (c *Conn) CloseWrite() error { return c.tls.CloseWrite() }
@@ -72,9 +101,12 @@ func (c *Conn) SetReadDeadline(t time.Time) error { return c.tls.SetReadDeadline
 // SetWriteDeadline sets the deadline of Write.
 func (c *Conn) SetWriteDeadline(t time.Time) error { return c.tls.SetWriteDeadline(t) }
 
-// handshake runs the handshake of t, which wraps raw, and publishes the peer
-// only when it has succeeded.
-func handshake(ctx context.Context, raw net.Conn, t *tls.Conn, timeout time.Duration, peer func() *Peer) (*Conn, error) {
+// handshake runs the handshake of role, tls.Client or tls.Server, over raw, and
+// publishes the peer only when it has succeeded.
+func handshake(ctx context.Context, raw net.Conn, role func(net.Conn, *tls.Config) *tls.Conn, config *tls.Config, timeout time.Duration, peer func() *Peer) (*Conn, error) {
+	wire := newRecordConn(raw)
+	below, _ := wire.(*recordConn)
+	t := role(wire, config)
 	if timeout == 0 {
 		timeout = DefaultTimeout
 	}
@@ -89,5 +121,5 @@ func handshake(ctx context.Context, raw net.Conn, t *tls.Conn, timeout time.Dura
 		_ = raw.Close()
 		return nil, &Error{Reason: ProtocolFailure, Err: errors.New("handshake ended without the peer's certificate")}
 	}
-	return &Conn{tls: t, peer: p}, nil
+	return &Conn{tls: t, below: below, raw: raw, peer: p}, nil
 }

@@ -51,7 +51,7 @@ func Server(ctx context.Context, conn net.Conn, config *ServerConfig) (*Conn, er
 		GetConfigForClient:     h.configForClient,
 		SessionTicketsDisabled: true,
 	}
-	secured, err := handshake(ctx, conn, tls.Server(conn, outer), config.Timeout, func() *Peer { return h.peer })
+	secured, err := handshake(ctx, conn, tls.Server, outer, config.Timeout, func() *Peer { return h.peer })
 	if err != nil && h.refusal != nil {
 		return nil, h.refusal
 	}
@@ -106,12 +106,13 @@ func (h *serverHandshake) configForClient(hello *tls.ClientHelloInfo) (*tls.Conf
 		return nil, err
 	}
 	config := &tls.Config{
-		MinVersion:             tls.VersionTLS13,
-		Certificates:           []tls.Certificate{*cert},
-		ClientAuth:             tls.RequireAnyClientCert,
-		VerifyConnection:       h.verify,
-		SessionTicketsDisabled: true,
-		Time:                   h.config.Policy.Time,
+		MinVersion:                  tls.VersionTLS13,
+		Certificates:                []tls.Certificate{*cert},
+		ClientAuth:                  tls.RequireAnyClientCert,
+		VerifyConnection:            h.verify,
+		SessionTicketsDisabled:      true,
+		DynamicRecordSizingDisabled: true,
+		Time:                        h.config.Policy.Time,
 	}
 	if selected != "" {
 		config.NextProtos = []string{selected}

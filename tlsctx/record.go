@@ -1,0 +1,179 @@
+package tlsctx
+
+import (
+	"errors"
+	"io"
+	"net"
+	"os"
+	"sync"
+	"syscall"
+)
+
+const (
+	// maxRecord is the most plaintext that one TLS record holds (RFC 8446,
+	// section 5.1).
+	maxRecord = 16 << 10
+
+	// batch is how much plaintext goes into one write to the network.
+	batch = 4 * maxRecord
+
+	// recordOverhead bounds what encryption adds to a record.
+	recordOverhead = 256
+)
+
+// recordConn stands below TLS and saves system calls, which are most of what
+// moving bytes costs: it reads as much as the network has, up to [batch], where
+// crypto/tls reads a record at a time, and gathers the records of one large
+// Write into one write. Its buffers are pooled and held only while there is
+// something in them: an idle connection has none.
+//
+// It is used where the connection below has a file descriptor.
+type recordConn struct {
+	net.Conn
+	raw syscall.RawConn
+
+	// Reading.
+	inMu   sync.Mutex
+	in     *[]byte // pooled, nil while empty
+	unread []byte  // the part of in not read yet
+	inErr  error
+	fill   func(fd uintptr) bool
+
+	// Writing.
+	outMu sync.Mutex
+	held  bool    // writes are gathered
+	out   *[]byte // pooled, nil unless held
+}
+
+// buffers holds the buffers of all connections: [batch] bytes of records and
+// what encryption adds to them.
+var buffers = sync.Pool{New: func() any {
+	b := make([]byte, batch+batch/maxRecord*recordOverhead)
+	return &b
+}}
+
+// newRecordConn returns conn itself if it has no file descriptor to read from.
+func newRecordConn(conn net.Conn) net.Conn {
+	below, ok := conn.(syscall.Conn)
+	if !ok {
+		return conn
+	}
+	raw, err := below.SyscallConn()
+	if err != nil {
+		return conn
+	}
+	c := &recordConn{Conn: conn, raw: raw}
+	c.fill = c.readFrom
+	return c
+}
+
+// Read reads from what came with the last read from the network, or waits for
+// more without holding a buffer meanwhile.
+func (c *recordConn) Read(p []byte) (int, error) {
+	c.inMu.Lock()
+	defer c.inMu.Unlock()
+	if len(c.unread) == 0 {
+		if err := c.raw.Read(c.fill); err != nil {
+			return 0, c.readError(err)
+		}
+		if c.inErr != nil {
+			return 0, c.readError(c.inErr)
+		}
+	}
+	n := copy(p, c.unread)
+	if c.unread = c.unread[n:]; len(c.unread) == 0 && c.in != nil {
+		buffers.Put(c.in)
+		c.in, c.unread = nil, nil
+	}
+	return n, nil
+}
+
+// readFrom makes one attempt to read; false means to wait until the descriptor
+// is readable.
+func (c *recordConn) readFrom(fd uintptr) bool {
+	b := buffers.Get().(*[]byte)
+	n, err := ignoringEINTR(func() (int, error) { return syscall.Read(int(fd), *b) })
+	if n > 0 {
+		c.in, c.unread, c.inErr = b, (*b)[:n], nil
+		return true
+	}
+	buffers.Put(b)
+	switch {
+	case errors.Is(err, syscall.EAGAIN):
+		return false
+	case err != nil:
+		c.inErr = os.NewSyscallError("read", err)
+	default:
+		c.inErr = io.EOF
+	}
+	return true
+}
+
+func ignoringEINTR(call func() (int, error)) (int, error) {
+	for {
+		n, err := call()
+		if !errors.Is(err, syscall.EINTR) {
+			return n, err
+		}
+	}
+}
+
+// readError gives an error the form that net.Conn gives it.
+func (c *recordConn) readError(err error) error {
+	if errors.Is(err, io.EOF) {
+		return io.EOF
+	}
+	var op *net.OpError
+	if errors.As(err, &op) {
+		return op
+	}
+	return &net.OpError{Op: "read", Net: c.LocalAddr().Network(), Source: c.LocalAddr(), Addr: c.RemoteAddr(), Err: err}
+}
+
+// Write writes p, or gathers it while a large Write is under way.
+func (c *recordConn) Write(p []byte) (int, error) {
+	c.outMu.Lock()
+	defer c.outMu.Unlock()
+	if !c.held {
+		return c.Conn.Write(p)
+	}
+	if len(*c.out)+len(p) > cap(*c.out) {
+		if err := c.flushLocked(); err != nil {
+			return 0, err
+		}
+	}
+	if len(p) > cap(*c.out) {
+		return c.Conn.Write(p)
+	}
+	*c.out = append(*c.out, p...)
+	return len(p), nil
+}
+
+// hold starts gathering.
+func (c *recordConn) hold() {
+	c.outMu.Lock()
+	defer c.outMu.Unlock()
+	c.out = buffers.Get().(*[]byte)
+	*c.out = (*c.out)[:0]
+	c.held = true
+}
+
+// release writes what has been gathered and stops gathering.
+func (c *recordConn) release() error {
+	c.outMu.Lock()
+	defer c.outMu.Unlock()
+	err := c.flushLocked()
+	*c.out = (*c.out)[:cap(*c.out)]
+	buffers.Put(c.out)
+	c.out, c.held = nil, false
+	return err
+}
+
+func (c *recordConn) flushLocked() error {
+	if len(*c.out) == 0 {
+		return nil
+	}
+	_, err := c.Conn.Write(*c.out)
+	*c.out = (*c.out)[:0]
+	return err
+}
