@@ -15,8 +15,10 @@ var ErrNotReady = errors.New("identity: no SVID yet")
 // The zero value is ready for use and holds no snapshot. All methods are safe
 // for concurrent use.
 type Store struct {
-	mu    sync.Mutex // serialises writers
-	state atomic.Pointer[state]
+	mu         sync.Mutex  // serialises writers
+	attributes *Attributes // what SetAttributes said, nil if nothing
+	generation uint64      // of the last snapshot published
+	state      atomic.Pointer[state]
 }
 
 // state is what one publication replaces whole.
@@ -26,8 +28,9 @@ type state struct {
 	changed  chan struct{} // closed when this state is replaced
 }
 
-// Snapshot returns the last published snapshot. Before the first it returns an
-// error that wraps [ErrNotReady] and, where known, the source's trouble.
+// Snapshot returns the last published snapshot. Before the first, and once it is
+// withdrawn, it returns an error that wraps [ErrNotReady] and, where known, the
+// source's trouble.
 func (s *Store) Snapshot() (*Snapshot, error) {
 	st := s.load()
 	if st.snapshot != nil {
@@ -46,27 +49,33 @@ func (s *Store) Publish(next *Snapshot) error {
 	if err := next.Validate(); err != nil {
 		return err
 	}
-	s.replace(func(old *state) (*Snapshot, error) {
-		published := *next
-		published.Generation = 1
-		if old.snapshot != nil {
-			published.Generation = old.snapshot.Generation + 1
-		}
-		return &published, nil
-	})
+	s.replace(func(*state) (*Snapshot, error) { return s.following(*next), nil })
 	return nil
 }
 
-// SetAttributes publishes the current snapshot again with other attributes. It
-// returns the error of [Store.Snapshot] if there is none yet.
-func (s *Store) SetAttributes(attributes Attributes) error {
-	current, err := s.Snapshot()
-	if err != nil {
-		return err
+// following returns next as the successor of all snapshots so far. The lock is
+// held.
+func (s *Store) following(next Snapshot) *Snapshot {
+	s.generation++
+	next.Generation = s.generation
+	if s.attributes != nil {
+		next.Attributes = *s.attributes
 	}
-	next := *current
-	next.Attributes = attributes
-	return s.Publish(&next)
+	return &next
+}
+
+// SetAttributes makes attributes those of every later snapshot, whatever it says
+// itself, and publishes the current one, if there is one, again with them.
+func (s *Store) SetAttributes(attributes Attributes) {
+	s.mu.Lock()
+	s.attributes = &attributes
+	s.mu.Unlock()
+	s.replace(func(old *state) (*Snapshot, error) {
+		if old.snapshot == nil {
+			return nil, old.err
+		}
+		return s.following(*old.snapshot), old.err
+	})
 }
 
 // Fail records why the source cannot refresh at the moment. The last good
@@ -75,7 +84,14 @@ func (s *Store) Fail(err error) {
 	s.replace(func(old *state) (*Snapshot, error) { return old.snapshot, err })
 }
 
-// Err returns what [Store.Fail] recorded last, or nil.
+// Withdraw takes the current snapshot out of force: the workload has been told
+// that it has this identity no longer. Until the next publication,
+// [Store.Snapshot] returns err, which must not be nil.
+func (s *Store) Withdraw(err error) {
+	s.replace(func(*state) (*Snapshot, error) { return nil, err })
+}
+
+// Err returns what [Store.Fail] or [Store.Withdraw] recorded last, or nil.
 func (s *Store) Err() error { return s.load().err }
 
 // Changed returns a channel that is closed at the next publication or change of

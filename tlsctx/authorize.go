@@ -65,10 +65,11 @@ func AuthorizeAll(all ...Authorizer) Authorizer {
 	}
 }
 
-// AuthorizeOneOf takes a peer that at least one of the authorizers takes.
+// AuthorizeOneOf takes a peer that at least one of the authorizers takes: of
+// none, nobody.
 func AuthorizeOneOf(some ...Authorizer) Authorizer {
 	return func(p *Peer) error {
-		var reasons []error
+		reasons := []error{fmt.Errorf("none of %d authorizers takes %s", len(some), p.ID)}
 		for _, authorize := range some {
 			err := authorize(p)
 			if err == nil {

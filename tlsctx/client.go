@@ -61,7 +61,7 @@ func Client(ctx context.Context, conn net.Conn, config *ClientConfig) (*Conn, er
 		_ = conn.Close()
 		return nil, classify(ctx, err)
 	}
-	return handshake(ctx, conn, tls.Client, cfg, config.Timeout, func() *Peer { return h.peer })
+	return handshake(ctx, conn, tls.Client, cfg, config.Timeout, h)
 }
 
 // TLS returns a tls.Config for one connection, for those who run crypto/tls or
@@ -77,6 +77,7 @@ type clientHandshake struct {
 	config   *ClientConfig
 	snapshot *identity.Snapshot
 	offered  []string
+	asked    bool // the server asked for our certificate
 
 	// peer is set by verify, before the server has proved its key. It is
 	// published only after Handshake.
@@ -88,19 +89,14 @@ func (h *clientHandshake) tls() (*tls.Config, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := validateTarget(h.config.Target); err != nil {
+	stated := Context{Target: h.config.Target, Trace: h.config.Trace}
+	if err := stated.validate(); err != nil {
 		return nil, &Error{Reason: MalformedContext, Err: err}
 	}
-	detected := h.config.Detected
-	if detected == "" {
-		detected = Unknown
-	}
-	sessions := h.config.Sessions
-	if sessions == nil {
-		sessions = []Session{Raw}
-	}
 	h.snapshot = snapshot
-	h.offered = offer(sessions, detected, h.config.Awareness)
+	if h.offered, err = h.config.offer(); err != nil {
+		return nil, &Error{Reason: MalformedALPN, Err: err}
+	}
 	return &tls.Config{
 		MinVersion: tls.VersionTLS13,
 		NextProtos: h.offered,
@@ -116,6 +112,19 @@ func (h *clientHandshake) tls() (*tls.Config, error) {
 	}, nil
 }
 
+// offer returns the ALPN identifiers to offer.
+func (c *ClientConfig) offer() ([]string, error) {
+	detected := c.Detected
+	if detected == "" {
+		detected = Unknown
+	}
+	sessions := c.Sessions
+	if sessions == nil {
+		sessions = []Session{Raw}
+	}
+	return offer(sessions, detected, c.Awareness)
+}
+
 // verify decides about the server. The negotiated protocol is known by now.
 func (h *clientHandshake) verify(cs tls.ConnectionState) error {
 	switch {
@@ -126,13 +135,35 @@ func (h *clientHandshake) verify(cs tls.ConnectionState) error {
 	}
 	v := Verifier{Snapshot: h.snapshot, Policy: h.config.Policy}
 	peer, err := v.Verify(cs)
+	if err != nil {
+		return err
+	}
 	h.peer = peer
-	return err
+	if peer.Target != "" || !peer.Trace.IsZero() {
+		return failure(MalformedContext, "server's context holds a target or traceparent, which only a client's may")
+	}
+	return nil
+}
+
+func (h *clientHandshake) claimed() *Peer { return h.peer }
+
+// publish refuses an aware server that did not ask for our context: the exchange
+// is mutual or it is none.
+func (h *clientHandshake) publish() (*Peer, error) {
+	switch {
+	case h.peer == nil:
+		return nil, failure(ProtocolFailure, "handshake ended without the server's certificate")
+	case h.peer.Aware && !h.asked:
+		return nil, failure(MissingContext, "server selected a hallmark token and did not ask for our certificate")
+	default:
+		return h.peer, nil
+	}
 }
 
 // certificate is asked for after the server has proved its key, and only if it
 // wants a certificate at all.
 func (h *clientHandshake) certificate(*tls.CertificateRequestInfo) (*tls.Certificate, error) {
+	h.asked = true
 	if h.peer == nil || !h.peer.Aware {
 		return certificate(h.snapshot, nil)
 	}

@@ -3,7 +3,6 @@ package tlsctx
 import (
 	"context"
 	"crypto/tls"
-	"errors"
 	"net"
 	"sync"
 	"sync/atomic"
@@ -18,7 +17,7 @@ import (
 // that it knows.
 type Conn struct {
 	tls    *tls.Conn
-	below  *recordConn // nil if the connection has no file descriptor
+	below  *recordConn // nil if the connection is not a socket
 	raw    net.Conn
 	peer   *Peer
 	read   atomic.Bool // a Read has succeeded, so the peer has taken us
@@ -101,25 +100,37 @@ func (c *Conn) SetReadDeadline(t time.Time) error { return c.tls.SetReadDeadline
 // SetWriteDeadline sets the deadline of Write.
 func (c *Conn) SetWriteDeadline(t time.Time) error { return c.tls.SetWriteDeadline(t) }
 
-// handshake runs the handshake of role, tls.Client or tls.Server, over raw, and
-// publishes the peer only when it has succeeded.
-func handshake(ctx context.Context, raw net.Conn, role func(net.Conn, *tls.Config) *tls.Conn, config *tls.Config, timeout time.Duration, peer func() *Peer) (*Conn, error) {
+// role is one side of a handshake.
+type role interface {
+	// claimed returns what has been decided of the peer so far, or nil.
+	claimed() *Peer
+
+	// publish returns the peer after a complete handshake.
+	publish() (*Peer, error)
+}
+
+// handshake runs the handshake of side over raw, by tls.Client or tls.Server,
+// and publishes the peer only when it has succeeded.
+func handshake(ctx context.Context, raw net.Conn, over func(net.Conn, *tls.Config) *tls.Conn, config *tls.Config, timeout time.Duration, side role) (*Conn, error) {
 	wire := newRecordConn(raw)
 	below, _ := wire.(*recordConn)
-	t := role(wire, config)
+	t := over(wire, config)
 	if timeout == 0 {
 		timeout = DefaultTimeout
 	}
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
-	if err := t.HandshakeContext(ctx); err != nil {
-		_ = raw.Close()
-		return nil, classify(ctx, err)
+	err := t.HandshakeContext(ctx)
+	if err == nil {
+		var peer *Peer
+		if peer, err = side.publish(); err == nil {
+			return &Conn{tls: t, below: below, raw: raw, peer: peer}, nil
+		}
 	}
-	p := peer()
-	if p == nil {
-		_ = raw.Close()
-		return nil, &Error{Reason: ProtocolFailure, Err: errors.New("handshake ended without the peer's certificate")}
+	_ = raw.Close()
+	e := classify(ctx, err)
+	if p := side.claimed(); p != nil && e.Claimed.IsZero() {
+		e.Claimed = p.ID
 	}
-	return &Conn{tls: t, below: below, raw: raw, peer: p}, nil
+	return nil, e
 }

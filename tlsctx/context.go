@@ -2,6 +2,7 @@ package tlsctx
 
 import (
 	"encoding/hex"
+	"errors"
 	"fmt"
 
 	"github.com/hallmark-mesh/hallmark/identity"
@@ -22,6 +23,14 @@ type Context struct {
 
 	// Trace is the trace context of the connection, or zero.
 	Trace Traceparent
+}
+
+// validate reports whether c may be sent; attributes are valid by construction.
+func (c Context) validate() error {
+	if err := validateTarget(c.Target); err != nil {
+		return err
+	}
+	return c.Trace.validate()
 }
 
 // validateTarget reports whether target may be sent or believed to be one.
@@ -48,6 +57,14 @@ type Traceparent struct {
 // IsZero reports whether t is none.
 func (t Traceparent) IsZero() bool { return t == Traceparent{} }
 
+// validate reports whether t is none or complete: both ids other than zero.
+func (t Traceparent) validate() error {
+	if !t.IsZero() && (t.TraceID == [16]byte{} || t.SpanID == [8]byte{}) {
+		return errors.New("traceparent has a zero id")
+	}
+	return nil
+}
+
 // Sampled reports the sampled flag.
 func (t Traceparent) Sampled() bool { return t.Flags&1 != 0 }
 
@@ -62,7 +79,7 @@ func (t Traceparent) String() string {
 // ParseTraceparent parses the header's form of version 00, strictly.
 func ParseTraceparent(text string) (Traceparent, error) {
 	var t Traceparent
-	malformed := fmt.Errorf("tlsctx: %.80q is no traceparent: want 00-<32 hex>-<16 hex>-<2 hex>", text)
+	malformed := fmt.Errorf("tlsctx: %.80q is no traceparent: want 00-<32 hex>-<16 hex>-<2 hex>, no id zero", text)
 	if len(text) != 55 || text[:3] != "00-" || text[35] != '-' || text[52] != '-' {
 		return t, malformed
 	}
@@ -81,8 +98,8 @@ func ParseTraceparent(text string) (Traceparent, error) {
 		}
 	}
 	t.Flags = flags[0]
-	if t.TraceID == [16]byte{} || t.SpanID == [8]byte{} {
-		return Traceparent{}, fmt.Errorf("tlsctx: traceparent %s has a zero id", text)
+	if t.IsZero() || t.validate() != nil {
+		return Traceparent{}, malformed
 	}
 	return t, nil
 }

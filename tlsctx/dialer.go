@@ -36,7 +36,8 @@ func (d *Dialer) DialContext(ctx context.Context, network, address string) (*Con
 
 // mayGoWithout reports whether a connection without ALPN is good enough.
 func (d *Dialer) mayGoWithout() bool {
-	return d.Config.Awareness == Prefer && d.Config.Detected.Registered() == ""
+	offered, err := d.Config.offer()
+	return err == nil && len(offered) > 0 && d.Config.Awareness == Prefer && d.Config.Detected.Registered() == ""
 }
 
 func (d *Dialer) dial(ctx context.Context, network, address string, config *ClientConfig) (*Conn, error) {

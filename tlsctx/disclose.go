@@ -57,7 +57,7 @@ func disclose(s *identity.Snapshot, templates Templates, d Disclosure, peer *Pee
 		return slices.ContainsFunc(stated, func(a identity.Attribute) bool { return a.Name == name })
 	}
 	for a := range attested.Attributes.All() {
-		if !known(a.Name) && listed(a.Name) {
+		if !known(a.Name) && listed(a.Name) && !templates.governs(td, a.Name) {
 			stated = append(stated, a)
 		}
 	}
@@ -67,7 +67,11 @@ func disclose(s *identity.Snapshot, templates Templates, d Disclosure, peer *Pee
 			stated = append(stated, a)
 		}
 	}
-	return identity.NewAttributes(stated...)
+	set, err := identity.NewAttributes(stated...)
+	if err != nil {
+		return set, failure(TooLarge, "own attributes: %w", err)
+	}
+	return set, nil
 }
 
 // certificate returns what one side sends in its Certificate message: the

@@ -12,6 +12,7 @@ import (
 	"reflect"
 	"strings"
 	"syscall"
+	"unicode"
 
 	"github.com/spiffe/go-spiffe/v2/spiffeid"
 )
@@ -34,11 +35,12 @@ const (
 	NoALPN Reason = "no_alpn"
 
 	// MalformedALPN: a hallmark token that is none, or two detected protocols
-	// in one ClientHello.
+	// in one ClientHello. Also our own configuration, where it names a session
+	// or protocol that is none.
 	MalformedALPN Reason = "malformed_alpn"
 
-	// InvalidSVID: the peer's leaf is no X.509-SVID: no or several URI SANs, a
-	// CA certificate, a CA's key usage.
+	// InvalidSVID: the peer sent no certificate, or its leaf is no X.509-SVID:
+	// no or several URI SANs, a CA certificate, a CA's key usage.
 	InvalidSVID Reason = "invalid_svid"
 
 	// Untrusted: the peer's SVID does not verify against the bundle of its
@@ -61,14 +63,16 @@ const (
 	UnexpectedContext Reason = "unexpected_context"
 
 	// MalformedContext: the context certificate or an extension is not of the
-	// form that SPEC.md gives.
+	// form that SPEC.md gives. Also our own configuration, where its target or
+	// trace context is none.
 	MalformedContext Reason = "malformed_context"
 
 	// ContradictingContext: SPIFFE ID, attested attributes and context do not
 	// agree, or the context belongs to another leaf.
 	ContradictingContext Reason = "contradicting_context"
 
-	// TooLarge: more certificates, bytes or ALPN identifiers than allowed.
+	// TooLarge: more certificates, bytes or ALPN identifiers than allowed. Also
+	// our own context, where it discloses more than fits.
 	TooLarge Reason = "too_large"
 
 	// RefusedByPeer: the peer sent a TLS alert. A client may learn of it only
@@ -105,7 +109,8 @@ type Error struct {
 	Err error
 }
 
-// Error says what failed and why. It holds no unescaped bytes of the peer.
+// Error says what failed and why, on one line of printable characters and at
+// most about 2 KiB, whatever the peer sent.
 func (e *Error) Error() string {
 	var b strings.Builder
 	b.WriteString("tlsctx: handshake: ")
@@ -117,7 +122,24 @@ func (e *Error) Error() string {
 		b.WriteString(": ")
 		b.WriteString(strings.TrimPrefix(e.Err.Error(), "tlsctx: "))
 	}
-	return b.String()
+	return printable(b.String())
+}
+
+// maxErrorText bounds an error's text, in bytes.
+const maxErrorText = 2 << 10
+
+// printable makes text from below fit for a log, whatever a peer may have got
+// into it: one line, bounded, without control or format characters.
+func printable(text string) string {
+	if len(text) > maxErrorText {
+		text = text[:maxErrorText] + " …"
+	}
+	return strings.Map(func(r rune) rune {
+		if unicode.IsPrint(r) {
+			return r
+		}
+		return unicode.ReplacementChar
+	}, text)
 }
 
 // Unwrap gives errors.Is the reason and the cause.
@@ -139,6 +161,10 @@ func failure(reason Reason, format string, args ...any) *Error {
 // alertNoApplicationProtocol is the alert of RFC 7301, section 3.2.
 const alertNoApplicationProtocol = 120
 
+// noClientCertificate is how crypto/tls says that a client answered the request
+// for a certificate with none; it has no type for it.
+const noClientCertificate = "tls: client didn't provide a certificate"
+
 // classify gives the error of a handshake its reason.
 func classify(ctx context.Context, err error) *Error {
 	var e *Error
@@ -156,21 +182,17 @@ func classify(ctx context.Context, err error) *Error {
 		reason = NoOverlap
 	case alerted:
 		reason = RefusedByPeer
+	case err.Error() == noClientCertificate:
+		reason = InvalidSVID
 	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, net.ErrClosed),
 		errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE), errors.Is(err, io.ErrClosedPipe):
 		reason = ClosedByPeer
 	}
-	return &Error{Reason: reason, Err: bounded(err)}
-}
-
-// bounded keeps crypto/tls from echoing the peer's bytes at length: its record
-// header error carries the connection, and its ALPN errors quote the offer.
-func bounded(err error) error {
 	var header tls.RecordHeaderError
-	if errors.As(err, &header) {
-		return errors.New("first record does not look like a TLS handshake")
+	if errors.As(err, &header) { // it carries the connection and the peer's bytes
+		err = errors.New("first record does not look like a TLS handshake")
 	}
-	return err
+	return &Error{Reason: reason, Err: err}
 }
 
 // remoteAlert returns the TLS alert that the peer sent, if err is one. The type

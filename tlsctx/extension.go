@@ -54,10 +54,10 @@ func AttestedExtension(attributes identity.Attributes) (pkix.Extension, error) {
 	return pkix.Extension{Id: oidAttested, Value: value}, nil
 }
 
-// encode returns the DER of the extension's value. It refuses a target that is
-// not valid; attributes are valid by construction.
+// encode returns the DER of the extension's value. It refuses a target or a
+// traceparent that is not valid.
 func (e extension) encode() ([]byte, error) {
-	if err := validateTarget(e.Target); err != nil {
+	if err := e.validate(); err != nil {
 		return nil, fmt.Errorf("tlsctx: encode context: %w", err)
 	}
 	d := make(der, 0, 512)
@@ -193,10 +193,10 @@ func (e *extension) readTrace(body *cryptobyte.String) error {
 	copy(e.Trace.TraceID[:], value)
 	copy(e.Trace.SpanID[:], value[16:])
 	e.Trace.Flags = value[24]
-	if e.Trace.TraceID == [16]byte{} || e.Trace.SpanID == [8]byte{} {
-		return errors.New("traceparent has a zero id")
+	if e.Trace.IsZero() {
+		return errors.New("traceparent is zero")
 	}
-	return nil
+	return e.Trace.validate()
 }
 
 // readOptional reads a field of the given tag if it comes next.

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"net"
 	"sync"
+	"syscall"
+	"time"
 )
 
 // DefaultMaxHandshakes bounds the handshakes that a [Listener] has in progress.
@@ -77,8 +79,9 @@ func (l *Listener) Close() error {
 	return err
 }
 
-// run accepts until the inner listener fails.
+// run accepts until the inner listener fails for good.
 func (l *Listener) run(ctx context.Context) {
+	var pause time.Duration
 	for {
 		select {
 		case l.slots <- struct{}{}: // reserved before Accept takes a connection
@@ -88,13 +91,51 @@ func (l *Listener) run(ctx context.Context) {
 		}
 		raw, err := l.inner.Accept()
 		if err != nil {
-			l.end(err)
-			return
+			<-l.slots
+			if pause = nextPause(pause); !passes(err) || !wait(ctx, pause) {
+				l.end(err)
+				return
+			}
+			continue
 		}
+		pause = 0
 		l.wg.Go(func() {
 			defer func() { <-l.slots }()
 			l.serve(ctx, raw)
 		})
+	}
+}
+
+// Bounds of the pause after an Accept that failed and may succeed later.
+const (
+	minPause = 5 * time.Millisecond
+	maxPause = time.Second
+)
+
+func nextPause(last time.Duration) time.Duration {
+	return min(max(2*last, minPause), maxPause)
+}
+
+// passes reports whether Accept failed for the moment only: no file descriptors
+// or memory left, or a connection that was reset before it was taken.
+func passes(err error) bool {
+	for _, errno := range []syscall.Errno{
+		syscall.EMFILE, syscall.ENFILE, syscall.ENOBUFS, syscall.ENOMEM, syscall.ECONNABORTED, syscall.ECONNRESET, syscall.EINTR,
+	} {
+		if errors.Is(err, errno) {
+			return true
+		}
+	}
+	return false
+}
+
+// wait reports whether the pause has passed before ctx ended.
+func wait(ctx context.Context, pause time.Duration) bool {
+	select {
+	case <-time.After(pause):
+		return true
+	case <-ctx.Done():
+		return false
 	}
 }
 

@@ -52,7 +52,9 @@ func encodeName(commonName string) []byte {
 // Mint returns the DER of the context certificate that carries c beside the
 // given leaf, to be sent last in the TLS Certificate message. Its signature is
 // empty: CertificateVerify (RFC 8446, section 4.4.3) signs it with the leaf's
-// key. Mint costs no asymmetric cryptography; call it for every connection.
+// key. Mint costs no asymmetric cryptography; call it for every connection. A
+// context that makes a certificate of more than 4 KiB is refused with the reason
+// [TooLarge].
 func Mint(leaf *x509.Certificate, c Context) ([]byte, error) {
 	digest := sha256.Sum256(leaf.Raw)
 	value, err := extension{digest: &digest, Context: c}.encode()
@@ -65,7 +67,7 @@ func Mint(leaf *x509.Certificate, c Context) ([]byte, error) {
 	}
 	raw := encodeCertificate(contextSerial(digest, value), validity, leaf.RawSubjectPublicKeyInfo, value)
 	if len(raw) > maxContextCertificate {
-		return nil, fmt.Errorf("tlsctx: mint context: certificate of %d bytes is larger than %d: disclose fewer attributes", len(raw), maxContextCertificate)
+		return nil, failure(TooLarge, "own context certificate of %d bytes is larger than %d: disclose fewer attributes", len(raw), maxContextCertificate)
 	}
 	return raw, nil
 }

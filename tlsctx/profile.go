@@ -13,9 +13,6 @@ import (
 // beside the given leaf (SPEC.md, section "Context certificate") and returns
 // what it carries. Its signature carries no meaning and is not looked at.
 func readContext(leaf, c *x509.Certificate) (Context, error) {
-	if len(c.Raw) > maxContextCertificate {
-		return Context{}, failure(TooLarge, "context certificate has %d bytes, more than %d", len(c.Raw), maxContextCertificate)
-	}
 	value, err := contextValue(c)
 	if err != nil {
 		return Context{}, err
@@ -47,10 +44,6 @@ func contextValue(c *x509.Certificate) ([]byte, error) {
 		return nil, failure(MalformedContext, "context certificate has X.509 version %d, want 3", c.Version)
 	case !bytes.Equal(c.RawSubject, contextName) || !bytes.Equal(c.RawIssuer, contextName):
 		return nil, failure(MalformedContext, "context certificate has the wrong subject or issuer")
-	case !c.BasicConstraintsValid || c.IsCA || c.MaxPathLen > 0:
-		return nil, failure(MalformedContext, "context certificate's basicConstraints are not cA=FALSE")
-	case c.KeyUsage != x509.KeyUsageDigitalSignature:
-		return nil, failure(MalformedContext, "context certificate's keyUsage is not digitalSignature alone")
 	case len(c.Extensions) != 3:
 		return nil, failure(MalformedContext, "context certificate has %d extensions, want 3", len(c.Extensions))
 	}
@@ -58,13 +51,20 @@ func contextValue(c *x509.Certificate) ([]byte, error) {
 	for _, want := range []struct {
 		oid      asn1.ObjectIdentifier
 		critical bool
-	}{{oidBasicConstraints, true}, {oidKeyUsage, true}, {oidContext, false}} {
+		value    string // its DER, "" for any
+	}{
+		{oidBasicConstraints, true, "\x30\x00"}, // cA=FALSE
+		{oidKeyUsage, true, "\x03\x02\x07\x80"}, // digitalSignature
+		{oidContext, false, ""},
+	} {
 		ext, ok := findExtension(c, want.oid)
-		if !ok {
+		switch {
+		case !ok:
 			return nil, failure(MalformedContext, "context certificate lacks extension %s", want.oid)
-		}
-		if ext.Critical != want.critical {
+		case ext.Critical != want.critical:
 			return nil, failure(MalformedContext, "context certificate's extension %s has critical=%t", want.oid, ext.Critical)
+		case want.value != "" && string(ext.Value) != want.value:
+			return nil, failure(MalformedContext, "context certificate's extension %s is not %x", want.oid, want.value)
 		}
 		value = ext.Value
 	}

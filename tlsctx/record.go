@@ -27,7 +27,7 @@ const (
 // Write into one write. Its buffers are pooled and held only while there is
 // something in them: an idle connection has none.
 //
-// It is used where the connection below has a file descriptor.
+// It is used where the connection below is a TCP or unix socket.
 type recordConn struct {
 	net.Conn
 	raw syscall.RawConn
@@ -52,10 +52,16 @@ var buffers = sync.Pool{New: func() any {
 	return &b
 }}
 
-// newRecordConn returns conn itself if it has no file descriptor to read from.
+// newRecordConn returns conn itself if it is not a socket. A type that embeds one
+// may hold bytes that it has read already, and must be asked, not gone around.
 func newRecordConn(conn net.Conn) net.Conn {
-	below, ok := conn.(syscall.Conn)
-	if !ok {
+	var below syscall.Conn
+	switch socket := conn.(type) {
+	case *net.TCPConn:
+		below = socket
+	case *net.UnixConn:
+		below = socket
+	default:
 		return conn
 	}
 	raw, err := below.SyscallConn()

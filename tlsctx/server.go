@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"net"
+	"slices"
 	"time"
 
 	"github.com/hallmark-mesh/hallmark/identity"
@@ -51,7 +52,7 @@ func Server(ctx context.Context, conn net.Conn, config *ServerConfig) (*Conn, er
 		GetConfigForClient:     h.configForClient,
 		SessionTicketsDisabled: true,
 	}
-	secured, err := handshake(ctx, conn, tls.Server, outer, config.Timeout, func() *Peer { return h.peer })
+	secured, err := handshake(ctx, conn, tls.Server, outer, config.Timeout, h)
 	if err != nil && h.refusal != nil {
 		return nil, h.refusal
 	}
@@ -85,9 +86,9 @@ type serverHandshake struct {
 	peer *Peer
 }
 
-// noOverlap makes crypto/tls refuse with alert 120: no client's offer, being
-// free of empty strings and bounded to 255 bytes each, can hold it.
-var noOverlap = []string{familyPrefix}
+// noOverlap makes crypto/tls refuse with alert 120: no offer can hold it, since
+// ALPN has no empty identifiers (RFC 7301, section 3.1).
+var noOverlap = []string{""}
 
 // configForClient reads the offer, selects, and prepares the one snapshot's
 // certificates.
@@ -126,13 +127,24 @@ func (h *serverHandshake) selectALPN(offered []string) (string, error) {
 		return "", err
 	}
 	if h.config.Select != nil {
-		return h.config.Select(o)
+		return chosen(h.config.Select, o, offered)
 	}
 	sessions := h.config.Sessions
 	if sessions == nil {
 		sessions = []Session{Raw}
 	}
 	return selection(o, sessions, h.config.Registered, h.config.Awareness)
+}
+
+// chosen asks choose and holds it to what was offered: crypto/tls answers an
+// offer of nothing by selecting nothing, and a client that selected nothing must
+// not be sent a context.
+func chosen(choose func(Offer) (string, error), o Offer, offered []string) (string, error) {
+	selected, err := choose(o)
+	if err == nil && selected != "" && !slices.Contains(offered, selected) {
+		return "", failure(NoOverlap, "%.80q is to be selected, and the client does not offer it", selected)
+	}
+	return selected, err
 }
 
 // refuseALPN remembers why, and where there is nothing in common answers so by
@@ -156,6 +168,15 @@ func (h *serverHandshake) certificate(selected string) (*tls.Certificate, error)
 		return nil, err
 	}
 	return certificate(h.snapshot, &Context{Attributes: attributes})
+}
+
+func (h *serverHandshake) claimed() *Peer { return h.peer }
+
+func (h *serverHandshake) publish() (*Peer, error) {
+	if h.peer == nil {
+		return nil, failure(ProtocolFailure, "handshake ended without the client's certificate")
+	}
+	return h.peer, nil
 }
 
 // verify decides about the client.

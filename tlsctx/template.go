@@ -137,3 +137,11 @@ func (ts Templates) governs(td spiffeid.TrustDomain, name string) bool {
 	}
 	return false
 }
+
+// KubernetesTemplate returns the template of the SPIFFE IDs that SPIRE's
+// controller manager and Istio give to Kubernetes workloads:
+// /ns/{k8s.namespace.name}/sa/{k8s.service_account.name}. It is what Hallmark
+// assumes of its own trust domain unless told otherwise.
+func KubernetesTemplate() Template {
+	return MustTemplate("/ns/{k8s.namespace.name}/sa/{k8s.service_account.name}")
+}

@@ -121,15 +121,21 @@ const (
 // offer returns the identifiers that a client sends: its tokens in order of
 // preference, then, unless awareness is required, the registered identifier of
 // the detected protocol.
-func offer(sessions []Session, detected Protocol, awareness Awareness) []string {
+func offer(sessions []Session, detected Protocol, awareness Awareness) ([]string, error) {
+	if !detected.Valid() {
+		return nil, fmt.Errorf("%.80q is no protocol: want 1 to %d bytes of [a-z0-9_-] that start with a letter", detected, maxProtocol)
+	}
 	ids := make([]string, 0, len(sessions)+1)
 	for _, s := range sessions {
+		if !s.Valid() {
+			return nil, fmt.Errorf("%.80q is no session: want 1 to %d bytes of [a-z0-9_-] that start with a letter", s, maxProtocol)
+		}
 		ids = append(ids, Token{s, detected}.String())
 	}
 	if fallback := detected.Registered(); fallback != "" && awareness == Prefer {
 		ids = append(ids, fallback)
 	}
-	return ids
+	return ids, nil
 }
 
 // selection is what a server answers to an offer by default: the first of its

@@ -134,11 +134,17 @@ func split(cs tls.ConnectionState) (chain []*x509.Certificate, contextCert *x509
 	}
 	chain = certs
 	if isAware(cs.NegotiatedProtocol) {
+		if _, err := ParseToken(cs.NegotiatedProtocol); err != nil {
+			return nil, nil, &Error{Reason: MalformedALPN, Err: err}
+		}
 		last := len(certs) - 1
 		if _, ok := findExtension(certs[last], oidContext); !ok || last == 0 {
 			return nil, nil, missing(certs)
 		}
 		chain, contextCert = certs[:last], certs[last]
+		if n := len(contextCert.Raw); n > maxContextCertificate {
+			return nil, nil, failure(TooLarge, "context certificate has %d bytes, more than %d", n, maxContextCertificate)
+		}
 	}
 	return chain, contextCert, misplaced(chain, contextCert)
 }

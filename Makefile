@@ -1,0 +1,76 @@
+# `make` lists what there is. What takes more than a line is in test/ci (the
+# checks) and test/components (the real programs that tests run against).
+
+SHELL       := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+
+VERSION  ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+FUZZTIME ?= 60s
+BENCH    ?= .
+COUNT    ?= 1
+PKG      ?= ./...
+ARGS     ?=
+
+# The version is stamped below; the go command's own stamping fails in a tree
+# that belongs to another user.
+export GOFLAGS := $(GOFLAGS) -buildvcs=false
+
+CI         := go run ./test/ci
+COMPONENTS := go run ./test/components/cmd/components
+
+.PHONY: help
+help: ## List the targets
+	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+
+.PHONY: build
+build: ## Build bin/hallmark
+	@mkdir -p bin
+	CGO_ENABLED=0 go build -trimpath -ldflags='-s -w -X main.version=$(VERSION)' -o bin/hallmark ./cmd/hallmark
+
+.PHONY: demo
+demo: build ## See it work: three workloads, their sidecars, who called whom (ARGS=--once to end by itself)
+	@bin/hallmark demo $(ARGS)
+
+.PHONY: test
+test: ## Run every check that a change has to pass (installs and builds what it needs)
+	@$(CI) test
+
+.PHONY: test-long
+test-long: components ## Run the soak, the huge and the ten-minute tests
+	@mkdir -p bin
+	@$(CI) test-long | tee "bin/test-long-$$(date -u +%Y%m%dT%H%M%SZ).txt"
+
+.PHONY: lint
+lint: tools ## Check the format, go vet, the linters, the direction of imports
+	@$(CI) lint
+	@$(CI) imports
+
+.PHONY: fmt
+fmt: tools ## Format the code
+	@"$$($(COMPONENTS) -path gofumpt)" -l -w .
+
+.PHONY: fuzz
+fuzz: ## Run every fuzz target for FUZZTIME (60s) each
+	@$(CI) -fuzztime=$(FUZZTIME) fuzz
+
+.PHONY: vuln
+vuln: tools ## Look for known vulnerabilities
+	@$(CI) vuln
+
+.PHONY: bench
+bench: tools ## Run benchmarks (BENCH=regexp COUNT=n PKG=packages), results in bin/bench.txt
+	@mkdir -p bin
+	go test -run='^$$' -bench='$(BENCH)' -benchmem -count=$(COUNT) -timeout=2h $(PKG) | tee bin/bench.txt
+	@"$$($(COMPONENTS) -path benchstat)" bin/bench.txt
+
+.PHONY: components
+components: ## Install and build the real programs that tests run against (cached)
+	@$(COMPONENTS)
+
+.PHONY: tools
+tools: ## Build the tools that check the code (cached)
+	@$(COMPONENTS) -tools
+
+.PHONY: clean
+clean: ## Remove what was built here (the cache of components stays)
+	rm -rf bin
