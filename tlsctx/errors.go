@@ -147,8 +147,7 @@ func (e *Error) Unwrap() []error { return []error{e.Reason, e.Err} }
 
 // ReasonOf returns the reason of an error that this package returned, or "".
 func ReasonOf(err error) Reason {
-	var e *Error
-	if errors.As(err, &e) {
+	if e, ok := errors.AsType[*Error](err); ok {
 		return e.Reason
 	}
 	return ""
@@ -167,8 +166,7 @@ const noClientCertificate = "tls: client didn't provide a certificate"
 
 // classify gives the error of a handshake its reason.
 func classify(ctx context.Context, err error) *Error {
-	var e *Error
-	if errors.As(err, &e) {
+	if e, ok := errors.AsType[*Error](err); ok {
 		return e
 	}
 	reason := ProtocolFailure
@@ -188,8 +186,7 @@ func classify(ctx context.Context, err error) *Error {
 		errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE), errors.Is(err, io.ErrClosedPipe):
 		reason = ClosedByPeer
 	}
-	var header tls.RecordHeaderError
-	if errors.As(err, &header) { // it carries the connection and the peer's bytes
+	if _, ok := errors.AsType[tls.RecordHeaderError](err); ok { // it carries the connection and the peer's bytes
 		err = errors.New("first record does not look like a TLS handshake")
 	}
 	return &Error{Reason: reason, Err: err}

@@ -6,6 +6,7 @@ import (
 	"encoding/asn1"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/hallmark-mesh/hallmark/identity"
 	"golang.org/x/crypto/cryptobyte"
@@ -19,10 +20,10 @@ var (
 	arc = asn1.ObjectIdentifier{1, 3, 6, 1, 4, 1, 32473, 72}
 
 	// oidContext marks the context in a context certificate.
-	oidContext = append(arc[:len(arc):len(arc)], 1)
+	oidContext = append(slices.Clip(arc), 1)
 
 	// oidAttested marks attested attributes in a leaf SVID.
-	oidAttested = append(arc[:len(arc):len(arc)], 2)
+	oidAttested = append(slices.Clip(arc), 2)
 
 	oidBasicConstraints = asn1.ObjectIdentifier{2, 5, 29, 19}
 	oidKeyUsage         = asn1.ObjectIdentifier{2, 5, 29, 15}

@@ -58,7 +58,9 @@ func checkEveryField(t *testing.T, transport func(testing.TB) (client, server ne
 				"k8s.namespace.name": "data verified", "k8s.service_account.name": "db verified",
 				"service.version": "1.2.3 asserted",
 			},
-			"", Traceparent{}, 7, serverSVID,
+			"",
+			Traceparent{},
+			7, serverSVID,
 		},
 	} {
 		t.Run(side.name, func(t *testing.T) {

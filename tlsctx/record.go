@@ -52,6 +52,11 @@ var buffers = sync.Pool{New: func() any {
 	return &b
 }}
 
+func takeBuffer() *[]byte {
+	b, _ := buffers.Get().(*[]byte) // the pool holds nothing else
+	return b
+}
+
 // newRecordConn returns conn itself if it is not a socket. A type that embeds one
 // may hold bytes that it has read already, and must be asked, not gone around.
 func newRecordConn(conn net.Conn) net.Conn {
@@ -97,7 +102,7 @@ func (c *recordConn) Read(p []byte) (int, error) {
 // readFrom makes one attempt to read; false means to wait until the descriptor
 // is readable.
 func (c *recordConn) readFrom(fd uintptr) bool {
-	b := buffers.Get().(*[]byte)
+	b := takeBuffer()
 	n, err := ignoringEINTR(func() (int, error) { return syscall.Read(int(fd), *b) })
 	if n > 0 {
 		c.in, c.unread, c.inErr = b, (*b)[:n], nil
@@ -129,8 +134,7 @@ func (c *recordConn) readError(err error) error {
 	if errors.Is(err, io.EOF) {
 		return io.EOF
 	}
-	var op *net.OpError
-	if errors.As(err, &op) {
+	if op, ok := errors.AsType[*net.OpError](err); ok {
 		return op
 	}
 	return &net.OpError{Op: "read", Net: c.LocalAddr().Network(), Source: c.LocalAddr(), Addr: c.RemoteAddr(), Err: err}
@@ -159,7 +163,7 @@ func (c *recordConn) Write(p []byte) (int, error) {
 func (c *recordConn) hold() {
 	c.outMu.Lock()
 	defer c.outMu.Unlock()
-	c.out = buffers.Get().(*[]byte)
+	c.out = takeBuffer()
 	*c.out = (*c.out)[:0]
 	c.held = true
 }

@@ -75,7 +75,7 @@ func (c *ListenCmd) accept(ctx context.Context, inner net.Listener, config *tlsc
 	defer cancel()
 	var mu sync.Mutex
 	seen := 0
-	print := func(r report) {
+	show := func(r report) {
 		mu.Lock()
 		defer mu.Unlock()
 		if c.Count > 0 && seen >= c.Count {
@@ -91,7 +91,7 @@ func (c *ListenCmd) accept(ctx context.Context, inner net.Listener, config *tlsc
 		}
 	}
 	listener := tlsctx.NewListener(inner, config, tlsctx.ListenerOptions{
-		OnError: func(remote net.Addr, err error) { print(reportError(remote.String(), err)) },
+		OnError: func(remote net.Addr, err error) { show(reportError(remote.String(), err)) },
 	})
 	stop := context.AfterFunc(ctx, func() { _ = inner.Close() })
 	defer stop()
@@ -104,7 +104,9 @@ func (c *ListenCmd) accept(ctx context.Context, inner net.Listener, config *tlsc
 			}
 			return err
 		}
-		print(reportPeer(conn.RemoteAddr().String(), conn.(*tlsctx.Conn).Peer()))
+		if c, ok := conn.(*tlsctx.Conn); ok {
+			show(reportPeer(conn.RemoteAddr().String(), c.Peer()))
+		}
 		_ = conn.Close()
 	}
 }

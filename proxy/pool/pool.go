@@ -155,7 +155,7 @@ func (p *Pool[K, S]) find(key K) (S, *opening[S], error) {
 		return k.session, nil, nil
 	}
 	if e.opening == nil || e.opening.abandoned {
-		ctx, cancel := context.WithCancel(context.Background())
+		ctx, cancel := context.WithCancel(context.Background()) //nolint:gosec // G118: open calls it
 		e.opening = &opening[S]{done: make(chan struct{}), cancel: cancel}
 		o := e.opening
 		p.wg.Go(func() { p.open(ctx, key, e, o) })

@@ -26,6 +26,11 @@ var largeBuffers = sync.Pool{New: func() any {
 	return &b
 }}
 
+func takeLarge() *[]byte {
+	b, _ := largeBuffers.Get().(*[]byte) // the pool holds nothing else
+	return b
+}
+
 // direction is one half of a stream.
 type direction struct {
 	src, dst Conn
@@ -67,7 +72,7 @@ func (d direction) copyBuffered() error {
 		case err != nil:
 			return &Error{Side: d.from, Op: "read", Err: err}
 		case n == small && pooled == nil:
-			pooled = largeBuffers.Get().(*[]byte)
+			pooled = takeLarge()
 			buffer = *pooled
 		case n < small:
 			release()
@@ -108,7 +113,7 @@ type readable struct {
 
 // attempt reads once without blocking; false means to wait.
 func (r *readable) attempt(fd uintptr) bool {
-	b := largeBuffers.Get().(*[]byte)
+	b := takeLarge()
 	for {
 		r.n, r.err = syscall.Read(int(fd), *b)
 		if !errors.Is(r.err, syscall.EINTR) {

@@ -98,7 +98,7 @@ func (c *clientCredentials) ServerHandshake(net.Conn) (net.Conn, credentials.Aut
 }
 
 func (c *clientCredentials) Info() credentials.ProtocolInfo {
-	return credentials.ProtocolInfo{SecurityProtocol: protocol, ServerName: c.config.ServerName}
+	return credentials.ProtocolInfo{SecurityProtocol: protocol}
 }
 
 func (c *clientCredentials) Clone() credentials.TransportCredentials {

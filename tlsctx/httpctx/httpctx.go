@@ -29,7 +29,7 @@ func ServerConfig(config tlsctx.ServerConfig) *tlsctx.ServerConfig {
 
 // Serve serves HTTP/1.1 and HTTP/2 on connections from the listener whose
 // handshake is complete, until server is shut down or the listener fails; its
-// error is never nil. Handlers find the caller by [PeerFromContext], and its
+// error is never nil. It needs a Handler. Handlers find the caller by [PeerFromContext], and its
 // tls.ConnectionState in Request.TLS. Serve changes server's ConnContext,
 // Protocols and Handler, keeping what the first and the last did.
 func Serve(server *http.Server, inner net.Listener, config tlsctx.ServerConfig, options tlsctx.ListenerOptions) error {
@@ -74,9 +74,6 @@ func configure(server *http.Server) {
 
 // withState fills in Request.TLS, which net/http cannot do for a [plain].
 func withState(next http.Handler) http.Handler {
-	if next == nil {
-		next = http.DefaultServeMux
-	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if c, ok := r.Context().Value(connKey{}).(*tlsctx.Conn); ok {
 			state := c.ConnectionState()
