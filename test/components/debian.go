@@ -47,6 +47,7 @@ func debianPackages() []debianPackage {
 		{Name: "curl", Programs: []string{"curl"}},
 		{Name: "openssh-server", Programs: []string{"sshd"}},
 		{Name: "openssh-client", Programs: []string{"ssh", "ssh-keygen", "scp"}},
+		{Name: "python3-aiosmtpd", Programs: []string{"aiosmtpd"}},
 		{Name: "util-linux", Programs: []string{"setpriv", "unshare", "nsenter"}},
 	}
 }
