@@ -1,7 +1,6 @@
 package tlsctx
 
 import (
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -69,15 +68,15 @@ func AuthorizeAll(all ...Authorizer) Authorizer {
 // none, nobody.
 func AuthorizeOneOf(some ...Authorizer) Authorizer {
 	return func(p *Peer) error {
-		reasons := []error{fmt.Errorf("none of %d authorizers takes %s", len(some), p.ID)}
+		refusal := fmt.Errorf("%s is taken by none of %d authorizers", p.ID, len(some))
 		for _, authorize := range some {
 			err := authorize(p)
 			if err == nil {
 				return nil
 			}
-			reasons = append(reasons, err)
+			refusal = fmt.Errorf("%w; %w", refusal, err)
 		}
-		return errors.Join(reasons...)
+		return refusal
 	}
 }
 

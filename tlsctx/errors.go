@@ -131,15 +131,17 @@ const maxErrorText = 2 << 10
 // printable makes text from below fit for a log, whatever a peer may have got
 // into it: one line, bounded, without control or format characters.
 func printable(text string) string {
-	if len(text) > maxErrorText {
-		text = text[:maxErrorText] + " …"
-	}
-	return strings.Map(func(r rune) rune {
+	text = strings.ReplaceAll(text, "\n", "; ") // of errors.Join
+	text = strings.Map(func(r rune) rune {
 		if unicode.IsPrint(r) {
 			return r
 		}
 		return unicode.ReplacementChar
 	}, text)
+	if len(text) > maxErrorText {
+		text = strings.ToValidUTF8(text[:maxErrorText], "") + " …"
+	}
+	return text
 }
 
 // Unwrap gives errors.Is the reason and the cause.
