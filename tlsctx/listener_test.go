@@ -51,9 +51,9 @@ func (l *pipeListener) dial() net.Conn {
 // TestListenerIsNotHeldUpByASilentPeer: the next one is accepted meanwhile, and
 // the silent one times out.
 func TestListenerIsNotHeldUpByASilentPeer(t *testing.T) {
-	m := newMesh(t)
-	m.server.Timeout, m.client.Timeout = 0, 0
 	synctest.Test(t, func(t *testing.T) {
+		m := newMesh(t)
+		m.server.Timeout, m.client.Timeout = 0, 0
 		inner := newPipeListener()
 		var failed atomic.Pointer[error]
 		l := NewListener(inner, &m.server, ListenerOptions{OnError: func(_ net.Addr, err error) { failed.Store(&err) }})
@@ -84,9 +84,9 @@ func TestListenerIsNotHeldUpByASilentPeer(t *testing.T) {
 // TestListenerBoundsHandshakesInProgress: past the bound it does not accept, and
 // a handshake that fails makes room.
 func TestListenerBoundsHandshakesInProgress(t *testing.T) {
-	m := newMesh(t)
-	m.server.Timeout = time.Second
 	synctest.Test(t, func(t *testing.T) {
+		m := newMesh(t)
+		m.server.Timeout = time.Second
 		inner := newPipeListener()
 		l := NewListener(inner, &m.server, ListenerOptions{MaxHandshakes: 2})
 		for range 2 {
@@ -109,8 +109,8 @@ func TestListenerBoundsHandshakesInProgress(t *testing.T) {
 
 // TestListenerSurvivesWantOfDescriptors: it pauses, and accepts again.
 func TestListenerSurvivesWantOfDescriptors(t *testing.T) {
-	m := newMesh(t)
 	synctest.Test(t, func(t *testing.T) {
+		m := newMesh(t)
 		inner := newPipeListener()
 		l := NewListener(inner, &m.server, ListenerOptions{})
 		start := time.Now()
@@ -135,8 +135,8 @@ func TestListenerSurvivesWantOfDescriptors(t *testing.T) {
 
 // TestListenerEndsWithTheInnerOne and says why, as often as asked.
 func TestListenerEndsWithTheInnerOne(t *testing.T) {
-	m := newMesh(t)
 	synctest.Test(t, func(t *testing.T) {
+		m := newMesh(t)
 		broken := errors.New("interface is gone")
 		inner := newPipeListener()
 		l := NewListener(inner, &m.server, ListenerOptions{})
@@ -156,8 +156,8 @@ func TestListenerEndsWithTheInnerOne(t *testing.T) {
 // nobody has accepted, and the pause after a failure. synctest fails the test if
 // a goroutine stays.
 func TestListenerCloseEndsEverything(t *testing.T) {
-	m := newMesh(t)
 	synctest.Test(t, func(t *testing.T) {
+		m := newMesh(t)
 		inner := newPipeListener()
 		l := NewListener(inner, &m.server, ListenerOptions{OnError: func(_ net.Addr, err error) {
 			t.Errorf("OnError is told of the listener's own end: %v", err)

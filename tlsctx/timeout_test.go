@@ -63,11 +63,13 @@ func TestHandshakeTimesOut(t *testing.T) {
 // TestHandshakeTimesOutOnATrickle: a peer that sends a byte now and then does
 // not extend its time.
 func TestHandshakeTimesOutOnATrickle(t *testing.T) {
-	m := newMesh(t)
-	m.server.Timeout = 0
 	synctest.Test(t, func(t *testing.T) {
+		m := newMesh(t)
+		m.server.Timeout = 0
 		near, far := net.Pipe()
+		done := make(chan struct{})
 		go func() {
+			defer close(done)
 			record := append([]byte{22, 3, 1, 2, 0}, make([]byte, 512)...)
 			for _, b := range record {
 				if _, err := far.Write([]byte{b}); err != nil {
@@ -82,14 +84,14 @@ func TestHandshakeTimesOutOnATrickle(t *testing.T) {
 		if time.Since(start) != DefaultTimeout {
 			t.Errorf("took %s", time.Since(start))
 		}
-		_ = far.Close()
+		<-done
 	})
 }
 
 // TestHandshakeIsCanceled by its caller, on both sides.
 func TestHandshakeIsCanceled(t *testing.T) {
-	m := newMesh(t)
 	synctest.Test(t, func(t *testing.T) {
+		m := newMesh(t)
 		ctx, cancel := context.WithCancel(t.Context())
 		near, far := net.Pipe()
 		silent, other := net.Pipe()
@@ -105,9 +107,9 @@ func TestHandshakeIsCanceled(t *testing.T) {
 
 // TestDeadlineOfTheHandshakeEndsWithIt: the connection outlives its context.
 func TestDeadlineOfTheHandshakeEndsWithIt(t *testing.T) {
-	m := newMesh(t)
-	m.client.Timeout, m.server.Timeout = 0, 0
 	synctest.Test(t, func(t *testing.T) {
+		m := newMesh(t)
+		m.client.Timeout, m.server.Timeout = 0, 0
 		ctx, cancel := context.WithCancel(t.Context())
 		near, far := net.Pipe()
 		server := make(chan *Conn)
