@@ -3,6 +3,7 @@ package tlsctx
 import (
 	"context"
 	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"io"
 	"net"
@@ -255,4 +256,18 @@ func mustID(tb testing.TB, id string) spiffeid.ID {
 		tb.Fatal(err)
 	}
 	return parsed
+}
+
+// stateOf is a connection state in which the peer sent the given certificates.
+func stateOf(tb testing.TB, alpn string, chain ...[]byte) tls.ConnectionState {
+	tb.Helper()
+	cs := tls.ConnectionState{Version: tls.VersionTLS13, NegotiatedProtocol: alpn}
+	for _, der := range chain {
+		c, err := x509.ParseCertificate(der)
+		if err != nil {
+			tb.Fatal(err)
+		}
+		cs.PeerCertificates = append(cs.PeerCertificates, c)
+	}
+	return cs
 }

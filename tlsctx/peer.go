@@ -117,7 +117,7 @@ type Peer struct {
 	Chains [][]*x509.Certificate
 
 	// Certificates is the SVID's chain as the peer sent it, leaf first,
-	// without the context certificate.
+	// without the context certificate and what does not certify the one before.
 	Certificates []*x509.Certificate
 
 	// KeyExchange is the TLS key exchange group (RFC 8446, section 4.2.7).
