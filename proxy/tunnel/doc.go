@@ -3,5 +3,5 @@
 // as a reset, and no byte is lost, added or looked at.
 //
 // A stream has a TLS connection of its own (a raw session), or shares one with
-// others (a mux session: one HTTP/2 CONNECT stream each, see [Mux]).
+// others (a mux session: one HTTP/2 CONNECT stream each, see [Session]).
 package tunnel
