@@ -1,0 +1,345 @@
+package config
+
+import (
+	"time"
+
+	"github.com/spiffe/go-spiffe/v2/spiffeid"
+
+	"github.com/hallmark-mesh/hallmark/tlsctx"
+)
+
+// Proxy is the settings of the whole process. There is at most one; without
+// one, all defaults hold.
+type Proxy struct {
+	Metadata
+	Spec ProxySpec
+}
+
+// ProxySpec is the spec of a [Proxy].
+type ProxySpec struct {
+	// Identity says where the own identity comes from.
+	Identity Identity `json:"identity"`
+
+	// Attributes are attributes of this workload, beside those that are found
+	// out by themselves, and overruling them.
+	Attributes map[string]string `json:"attributes"`
+
+	// TrustDomains say what is known of trust domains, the own one included.
+	TrustDomains []TrustDomain `json:"trustDomains"`
+
+	// Disclosure says which of the own attributes peers are told.
+	Disclosure Disclosure `json:"disclosure"`
+
+	// Timeouts bound how long things may take.
+	Timeouts Timeouts `json:"timeouts"`
+
+	// KeepAlive finds peers that have vanished.
+	KeepAlive KeepAlive `json:"keepAlive"`
+
+	// Limits bound what can be open or in progress at once.
+	Limits Limits `json:"limits"`
+
+	// Sessions says how connections to peers are kept.
+	Sessions Sessions `json:"sessions"`
+
+	// Detection says how protocols are detected.
+	Detection Detection `json:"detection"`
+
+	// Metrics says what is served to Prometheus.
+	Metrics Metrics `json:"metrics"`
+
+	// AccessLog says how connections are logged, one line each.
+	AccessLog AccessLog `json:"accessLog"`
+
+	// Log says how the process logs its own doings.
+	Log Log `json:"log"`
+
+	// Admin is the operator's port.
+	Admin Admin `json:"admin"`
+}
+
+// Identity says where the own identity comes from: the SPIFFE Workload API, or
+// files.
+type Identity struct {
+	// WorkloadAPI is the address of the SPIFFE Workload API, such as
+	// unix:///run/spire/agent.sock. Empty means the environment variable
+	// SPIFFE_ENDPOINT_SOCKET.
+	WorkloadAPI string `json:"workloadAPI"`
+
+	// SPIFFEID chooses among several SVIDs. Empty means the first.
+	SPIFFEID spiffeid.ID `json:"spiffeID"`
+
+	// Hint chooses among several SVIDs by their hint. Empty means the first.
+	Hint string `json:"hint"`
+
+	// Files are PEM files to use instead of the Workload API. They are watched.
+	Files IdentityFiles `json:"files"`
+}
+
+// IdentityFiles are PEM files with an identity: all of certificate, key and
+// bundle, or none.
+type IdentityFiles struct {
+	// Certificate holds the X.509-SVID, leaf first, then intermediates.
+	Certificate string `json:"certificate"`
+
+	// Key holds the private key, in PKCS #8.
+	Key string `json:"key"`
+
+	// Bundle holds the authorities of the own trust domain.
+	Bundle string `json:"bundle"`
+
+	// Federated are bundles of other trust domains.
+	Federated []FederatedBundle `json:"federated"`
+}
+
+// FederatedBundle is the file with the authorities of a foreign trust domain.
+type FederatedBundle struct {
+	// TrustDomain is the trust domain's name, such as other.example.
+	TrustDomain spiffeid.TrustDomain `json:"trustDomain" check:"required"`
+
+	// Bundle is the file, in PEM.
+	Bundle string `json:"bundle" check:"required"`
+}
+
+// TrustDomain says what is known of a trust domain.
+type TrustDomain struct {
+	// Name is the trust domain, such as example.org.
+	Name spiffeid.TrustDomain `json:"name" check:"required"`
+
+	// Templates say which attributes a SPIFFE ID's path states, such as
+	// /ns/{k8s.namespace.name}/sa/{k8s.service_account.name}. The first that
+	// matches counts. For the own trust domain, while it is not listed here,
+	// that example holds; others have none.
+	Templates []string `json:"templates"`
+
+	// Attested says that attributes signed into its SVIDs are honoured. Say so
+	// only of a CA that signs attributes which it knows, and not what a
+	// request for a certificate asks for.
+	Attested bool `json:"attested"`
+}
+
+// Disclosure says which of the own attributes peers are told, beside what the
+// SPIFFE ID says anyway. "*" stands for all.
+type Disclosure struct {
+	// Public are the attributes told to whoever can connect: a server speaks
+	// first in the handshake.
+	Public []string `json:"public"`
+
+	// To are the attributes told to servers, once they are authenticated and
+	// expected, by their trust domain. The own trust domain is told everything
+	// while it is not listed, others nothing.
+	To []DisclosureTo `json:"to"`
+}
+
+// DisclosureTo says what servers of a trust domain are told.
+type DisclosureTo struct {
+	// TrustDomain is the trust domain's name.
+	TrustDomain spiffeid.TrustDomain `json:"trustDomain" check:"required"`
+
+	// Attributes are the names, or "*".
+	Attributes []string `json:"attributes"`
+}
+
+// Timeouts bound how long things may take. 0 means no bound, where a field
+// allows it.
+type Timeouts struct {
+	// Dial bounds establishing a TCP connection, all addresses of a name
+	// together.
+	Dial time.Duration `json:"dial" default:"5s" check:"positive"`
+
+	// Handshake bounds the TLS handshake.
+	Handshake time.Duration `json:"handshake" default:"10s" check:"positive"`
+
+	// ProxyHeader bounds the wait for an expected PROXY protocol header.
+	ProxyHeader time.Duration `json:"proxyHeader" default:"5s" check:"positive"`
+
+	// Idle bounds how long a connection may carry no bytes in either
+	// direction. 0 means for ever.
+	Idle time.Duration `json:"idle" default:"0s"`
+
+	// HalfOpen bounds how long a connection of which one direction has ended
+	// may carry no bytes in the other. 0 means for ever.
+	HalfOpen time.Duration `json:"halfOpen" default:"1h"`
+
+	// Drain bounds how long connections may go on after the process was told
+	// to end, or their listener removed.
+	Drain time.Duration `json:"drain" default:"30s"`
+}
+
+// KeepAlive finds peers that have vanished, on every TCP connection. 0 leaves
+// the system's setting.
+type KeepAlive struct {
+	// Idle is how long a connection may be idle before it is probed.
+	Idle time.Duration `json:"idle" default:"30s"`
+
+	// Interval is the time between probes.
+	Interval time.Duration `json:"interval" default:"10s"`
+
+	// Count is how many probes go unanswered before the connection is given
+	// up.
+	Count int `json:"count" default:"6"`
+
+	// UserTimeout is how long sent data may go unacknowledged (RFC 5482).
+	// Linux only.
+	UserTimeout time.Duration `json:"userTimeout" default:"90s"`
+}
+
+// Limits bound what can be open or in progress at once. 0 means no bound.
+type Limits struct {
+	// Connections bounds the open connections of each listener. Further ones
+	// wait in the listen queue.
+	Connections int `json:"connections" default:"10000"`
+
+	// Handshakes bounds the inbound handshakes in progress.
+	Handshakes int `json:"handshakes" default:"1024"`
+
+	// HandshakesPerSource bounds those of them that come from one address.
+	HandshakesPerSource int `json:"handshakesPerSource" default:"256"`
+
+	// Sessions bounds the sessions that are kept to and from peers.
+	Sessions int `json:"sessions" default:"4096"`
+
+	// StreamsPerSession bounds the streams of one session. Another session is
+	// opened when it is full.
+	StreamsPerSession int `json:"streamsPerSession" default:"1024"`
+
+	// Speculations bounds, for each target, the connections opened while
+	// nobody has spoken yet.
+	Speculations int `json:"speculations" default:"64"`
+
+	// Memory bounds the Go runtime's memory (GOMEMLIMIT), such as 256Mi. 0
+	// means nine tenths of the cgroup's limit. The environment variable
+	// GOMEMLIMIT goes before either.
+	Memory Quantity `json:"memory" default:"0"`
+}
+
+// Sessions says how connections to peers are kept.
+type Sessions struct {
+	// Kind is the kind of session for an Outbound that says none. Auto chooses
+	// by what is carried.
+	Kind Session `json:"kind" default:"Auto"`
+
+	// Idle is how long a session without streams is kept.
+	Idle time.Duration `json:"idle" default:"5m"`
+
+	// MaxAge is how long a session takes new streams. 0 means as long as its
+	// certificates last.
+	MaxAge time.Duration `json:"maxAge" default:"1h"`
+}
+
+// Detection says how protocols are detected.
+type Detection struct {
+	// Grace is how long a client that has said nothing is waited for before
+	// the upstream connection is opened on speculation.
+	Grace time.Duration `json:"grace" default:"5ms" check:"positive"`
+
+	// Settle is how long the beginning of something, such as half a request
+	// line, may stand still before it counts as opaque bytes.
+	Settle time.Duration `json:"settle" default:"100ms" check:"positive"`
+}
+
+// Metrics says what is served to Prometheus.
+type Metrics struct {
+	// Listen is the TCP address of /metrics, /healthz and /readyz, [IP]:port.
+	// Empty means not to serve them.
+	Listen string `json:"listen"`
+
+	// MinProvenance says how far an attribute must be believed to become a
+	// label: asserted, verified or attested. With asserted, a label is any
+	// peer's own word.
+	MinProvenance tlsctx.Provenance `json:"minProvenance" default:"verified"`
+
+	// Labels say which attributes become which labels.
+	Labels Labels `json:"labels"`
+
+	// LinkerdNames adds the names of metrics that linkerd uses.
+	LinkerdNames bool `json:"linkerdNames"`
+
+	// MaxSeries bounds the combinations of labels of each metric. What is
+	// beyond is counted under an overflow value.
+	MaxSeries int `json:"maxSeries" default:"2000" check:"positive"`
+
+	// IdleExpiry is how long a series is kept that does not change. 0 means
+	// for ever.
+	IdleExpiry time.Duration `json:"idleExpiry" default:"1h"`
+}
+
+// Labels say, for the source and for the destination alike, which attributes
+// become which labels of the standard metrics: for each label attribute names,
+// of which the first that is known counts.
+type Labels struct {
+	// Workload becomes source_workload and destination_workload.
+	Workload []string `json:"workload" default:"k8s.deployment.name,k8s.statefulset.name,k8s.daemonset.name,k8s.cronjob.name,k8s.job.name,service.name,k8s.service_account.name"`
+
+	// Namespace becomes source_workload_namespace and
+	// destination_workload_namespace.
+	Namespace []string `json:"namespace" default:"k8s.namespace.name,service.namespace"`
+
+	// CanonicalService becomes source_canonical_service and
+	// destination_canonical_service.
+	CanonicalService []string `json:"canonicalService" default:"service.name,k8s.deployment.name,k8s.statefulset.name,k8s.daemonset.name,k8s.service_account.name"`
+
+	// CanonicalRevision becomes source_canonical_revision and
+	// destination_canonical_revision.
+	CanonicalRevision []string `json:"canonicalRevision" default:"service.version"`
+
+	// App becomes source_app and destination_app.
+	App []string `json:"app" default:"service.name,k8s.deployment.name,k8s.statefulset.name,k8s.daemonset.name,k8s.service_account.name"`
+
+	// Version becomes source_version and destination_version.
+	Version []string `json:"version" default:"service.version"`
+
+	// Cluster becomes source_cluster and destination_cluster.
+	Cluster []string `json:"cluster" default:"k8s.cluster.name"`
+}
+
+// AccessLog says how connections are logged, one line each.
+type AccessLog struct {
+	// Output is where the lines go: stdout, stderr, none, or a file.
+	Output string `json:"output" default:"stdout"`
+
+	// Format is that of a line.
+	Format LogFormat `json:"format" default:"JSON"`
+
+	// Level is the least of what is logged: connections that went well are
+	// Info, refused and broken ones Warn.
+	Level LogLevel `json:"level" default:"Info"`
+
+	// Sampling thins out the lines of connections that went well.
+	Sampling Sampling `json:"sampling"`
+}
+
+// Sampling thins out lines: of those in a period, the first are logged, then
+// one of every so many.
+type Sampling struct {
+	// First is how many lines of a period are logged in any case. 0 means
+	// all, without sampling.
+	First int `json:"first" default:"0"`
+
+	// Thereafter is how many lines one that is logged stands for once First is
+	// reached. 0 drops them.
+	Thereafter int `json:"thereafter" default:"0"`
+
+	// Period is when counting starts anew.
+	Period time.Duration `json:"period" default:"1s" check:"positive"`
+}
+
+// Log says how the process logs its own doings, to standard error.
+type Log struct {
+	// Format is that of a line.
+	Format LogFormat `json:"format" default:"JSON"`
+
+	// Level is the least of what is logged.
+	Level LogLevel `json:"level" default:"Info"`
+}
+
+// Admin is the operator's port, on loopback: what is served there can be read
+// by whoever can connect, and changes nothing.
+type Admin struct {
+	// Listen is the TCP address, IP:port, the IP being one of loopback. Empty
+	// means not to serve it.
+	Listen string `json:"listen"`
+
+	// PProf serves Go's profiles as well.
+	PProf bool `json:"pprof"`
+}
