@@ -3,7 +3,9 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
+	"net"
 	"time"
 
 	"github.com/hallmark-mesh/hallmark/tlsctx"
@@ -29,16 +31,25 @@ func (*InspectCmd) Help() string {
 	return `Shakes hands with a server and prints its identity, its chain and expiry, its
 attributes with their provenance (attested: signed by the CA inside the SVID;
 verified: implied by the SPIFFE ID; asserted: the workload's own word), what was
-negotiated, and, if it failed, why.
+negotiated, and, if it failed, why. Nothing is sent but the handshake.
 
   hallmark inspect db.internal:8443
   hallmark inspect --output json --expect spiffe://example.org/ns/db/sa/db db.internal:8443
+  hallmark inspect --cert svid.pem --key key.pem --bundle bundle.pem db.internal:8443
+
+With --output json it prints one object on one line. A failure has "error" in it,
+with a "reason" whose values are stable, such as untrusted_identity, expired,
+unauthorized_identity, no_overlap, refused_by_peer, no_identity and unreachable;
+an identity that a peer claimed and did not prove is "claimed_spiffe_id".
 
 ` + exitCodes
 }
 
 // Run shakes hands once.
 func (c *InspectCmd) Run(ctx context.Context, stdout io.Writer) error {
+	if err := c.validate(); err != nil {
+		return coded(exitUsage, err)
+	}
 	store, closeIdentity, err := c.open(ctx)
 	if err != nil {
 		return err
@@ -46,25 +57,16 @@ func (c *InspectCmd) Run(ctx context.Context, stdout io.Writer) error {
 	defer closeIdentity()
 	snapshot, err := c.wait(ctx, store)
 	if err != nil {
-		return err
+		return c.print(stdout, nil, err)
 	}
 	policy, err := c.policy(snapshot.ID().TrustDomain())
 	if err != nil {
 		return coded(exitUsage, err)
 	}
-	sessions := make([]tlsctx.Session, len(c.Session))
-	for i, s := range c.Session {
-		if sessions[i] = tlsctx.Session(s); !sessions[i].Valid() {
-			return coded(exitUsage, errors.New("--session: want raw, mux or h2"))
-		}
-	}
-	if !tlsctx.Protocol(c.Detected).Valid() {
-		return coded(exitUsage, errors.New("--detected: want the name of a protocol, such as http1"))
-	}
 	ctx, cancel := context.WithTimeout(ctx, c.Timeout)
 	defer cancel()
 	dialer := tlsctx.Dialer{Config: tlsctx.ClientConfig{
-		Source: store, Policy: policy, Sessions: sessions, Detected: tlsctx.Protocol(c.Detected),
+		Source: store, Policy: policy, Sessions: c.sessions(), Detected: tlsctx.Protocol(c.Detected),
 		Target: c.Target, ServerName: c.SNI, Timeout: c.Timeout,
 	}}
 	conn, err := dialer.DialContext(ctx, "tcp", c.Address)
@@ -73,6 +75,30 @@ func (c *InspectCmd) Run(ctx context.Context, stdout io.Writer) error {
 		err = refusal(conn, c.Wait)
 	}
 	return c.print(stdout, conn, err)
+}
+
+// validate judges the flags that need no identity for it.
+func (c *InspectCmd) validate() error {
+	if _, port, err := net.SplitHostPort(c.Address); err != nil || port == "" {
+		return fmt.Errorf("%q is no address: want HOST:PORT", c.Address)
+	}
+	for _, s := range c.sessions() {
+		if !s.Valid() {
+			return fmt.Errorf("--session %q: want raw, mux or h2", s)
+		}
+	}
+	if !tlsctx.Protocol(c.Detected).Valid() {
+		return fmt.Errorf("--detected %q: want the name of a protocol, such as http1", c.Detected)
+	}
+	return nil
+}
+
+func (c *InspectCmd) sessions() []tlsctx.Session {
+	sessions := make([]tlsctx.Session, len(c.Session))
+	for i, s := range c.Session {
+		sessions[i] = tlsctx.Session(s)
+	}
+	return sessions
 }
 
 // refusal waits for the server to refuse us, and takes silence for consent.
@@ -93,6 +119,9 @@ func (c *InspectCmd) print(w io.Writer, conn *tlsctx.Conn, err error) error {
 	}
 	if writeErr := reportError(c.Address, err).write(w, c.Output); writeErr != nil {
 		return writeErr
+	}
+	if _, ok := errors.AsType[*codedError](err); ok {
+		return err
 	}
 	return coded(handshakeCode(err), err)
 }

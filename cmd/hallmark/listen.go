@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -10,6 +11,7 @@ import (
 	"time"
 
 	"github.com/hallmark-mesh/hallmark/tlsctx"
+	"github.com/spiffe/go-spiffe/v2/spiffeid"
 )
 
 // ListenCmd is the subcommand listen.
@@ -32,6 +34,10 @@ failed, and closes the connection. Useful to see what a client presents.
 
   hallmark listen :8443
   hallmark listen --count 1 --output json 127.0.0.1:0
+
+It runs until SIGINT or SIGTERM, or until --count handshakes have come: it then
+exits with status 4 if one of them has failed. With --output json it prints one
+object a line, the first one {"listening": "ADDRESS", "spiffe_id": "ID"}.
 
 ` + exitCodes
 }
@@ -63,35 +69,30 @@ func (c *ListenCmd) Run(ctx context.Context, stdout io.Writer) error {
 	if c.Require {
 		config.Awareness = tlsctx.Require
 	}
-	if c.Output == "text" {
-		fmt.Fprintf(stdout, "listening on %s as %s\n\n", inner.Addr(), snapshot.ID())
-	}
+	c.announce(stdout, inner.Addr(), snapshot.ID())
 	return c.accept(ctx, inner, config, stdout)
+}
+
+// announce says where we listen and who we are: whoever asked for port 0 learns
+// the port from it.
+func (c *ListenCmd) announce(w io.Writer, address net.Addr, id spiffeid.ID) {
+	if c.Output == "text" {
+		fmt.Fprintf(w, "listening on %s as %s\n\n", address, id)
+		return
+	}
+	_ = json.NewEncoder(w).Encode(struct {
+		Listening string `json:"listening"`
+		ID        string `json:"spiffe_id"`
+	}{address.String(), id.String()})
 }
 
 // accept prints one report a handshake.
 func (c *ListenCmd) accept(ctx context.Context, inner net.Listener, config *tlsctx.ServerConfig, stdout io.Writer) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	var mu sync.Mutex
-	seen := 0
-	show := func(r report) {
-		mu.Lock()
-		defer mu.Unlock()
-		if c.Count > 0 && seen >= c.Count {
-			return
-		}
-		seen++
-		_ = r.write(stdout, c.Output)
-		if c.Output == "text" {
-			fmt.Fprintln(stdout)
-		}
-		if seen == c.Count {
-			cancel()
-		}
-	}
+	visitors := &visitors{ListenCmd: c, stdout: stdout, enough: cancel}
 	listener := tlsctx.NewListener(inner, config, tlsctx.ListenerOptions{
-		OnError: func(remote net.Addr, err error) { show(reportError(remote.String(), err)) },
+		OnError: func(remote net.Addr, err error) { visitors.show(reportError(remote.String(), err)) },
 	})
 	stop := context.AfterFunc(ctx, func() { _ = inner.Close() })
 	defer stop()
@@ -100,13 +101,53 @@ func (c *ListenCmd) accept(ctx context.Context, inner net.Listener, config *tlsc
 		conn, err := listener.Accept()
 		if err != nil {
 			if ctx.Err() != nil || errors.Is(err, net.ErrClosed) {
-				return nil
+				return visitors.verdict()
 			}
 			return err
 		}
-		if c, ok := conn.(*tlsctx.Conn); ok {
-			show(reportPeer(conn.RemoteAddr().String(), c.Peer()))
+		if met, ok := conn.(*tlsctx.Conn); ok {
+			visitors.show(reportPeer(conn.RemoteAddr().String(), met.Peer()))
 		}
 		_ = conn.Close()
 	}
+}
+
+// visitors prints who came, from several goroutines.
+type visitors struct {
+	*ListenCmd
+	stdout io.Writer
+	enough func()
+
+	mu           sync.Mutex
+	seen, failed int
+}
+
+// show prints one report, unless enough have come.
+func (v *visitors) show(r report) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if v.Count > 0 && v.seen >= v.Count {
+		return
+	}
+	v.seen++
+	if r.Error != nil {
+		v.failed++
+	}
+	_ = r.write(v.stdout, v.Output)
+	if v.Output == "text" {
+		fmt.Fprintln(v.stdout)
+	}
+	if v.seen == v.Count {
+		v.enough()
+	}
+}
+
+// verdict is the result of a command that was to see a number of handshakes.
+func (v *visitors) verdict() error {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if v.Count > 0 && v.failed > 0 {
+		return coded(exitHandshake, fmt.Errorf("%d of %d handshakes failed", v.failed, v.seen))
+	}
+	return nil
 }

@@ -44,7 +44,7 @@ const exitCodes = `Exit status: 0 success; 1 any other error; 2 wrong flags or c
 address cannot be reached; 4 the handshake failed; 5 the peer refused us; 6 no
 identity to present.`
 
-// exitError gives an error its exit code.
+// codedError gives an error its exit code.
 type codedError struct {
 	code int
 	err  error
@@ -74,8 +74,8 @@ func run(args []string, stdout, stderr io.Writer) int {
 		kong.Description("A sidecar proxy whose mutual TLS handshake carries who calls, from where and what for. Every flag has an environment variable of the name shown with it."),
 		kong.Writers(stdout, stderr),
 		kong.Exit(func(code int) { exited = code }),
-		kong.UsageOnError(),
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true, WrapUpperBound: 100}),
+		kong.ExplicitGroups(flagGroups()),
 		kong.BindTo(ctx, (*context.Context)(nil)),
 		kong.BindTo(stdout, (*io.Writer)(nil)),
 	)
@@ -88,18 +88,27 @@ func run(args []string, stdout, stderr io.Writer) int {
 	case exited >= 0: // help was asked for and printed
 		return exited
 	case err != nil:
-		fmt.Fprintf(stderr, "hallmark: %v\nTry: hallmark %s--help\n", err, commandOf(parsed))
+		fmt.Fprintf(stderr, "hallmark: %v\nTry: hallmark %s--help\n", err, commandOf(err))
 		return exitUsage
 	}
 	return exitCode(parsed.Run(), stderr)
 }
 
-// commandOf returns the subcommand that was being parsed, and a space, or "".
-func commandOf(parsed *kong.Context) string {
-	if parsed == nil || parsed.Command() == "" {
+// flagGroups are the headings of flags that subcommands share.
+func flagGroups() []kong.Group {
+	return []kong.Group{
+		{Key: "identity", Title: "Who we are:", Description: identityHelp},
+		{Key: "peer", Title: "How the peer is judged:"},
+	}
+}
+
+// commandOf returns the subcommand whose flags were wrong, and a space, or "".
+func commandOf(err error) string {
+	wrong, ok := errors.AsType[*kong.ParseError](err)
+	if !ok || wrong.Context == nil || wrong.Context.Selected() == nil {
 		return ""
 	}
-	return parsed.Selected().Name + " "
+	return wrong.Context.Selected().Name + " "
 }
 
 // exitCode prints the error, if there is one, and returns its code.

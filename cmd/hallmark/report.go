@@ -78,7 +78,9 @@ func reportPeer(address string, p *tlsctx.Peer) report {
 // reportError says why a handshake failed. The identity in it is only claimed.
 func reportError(address string, err error) report {
 	f := &failed{Reason: string(tlsctx.ReasonOf(err)), Message: err.Error()}
-	if f.Reason == "" {
+	if c, ok := errors.AsType[*codedError](err); ok && c.code == exitNoIdentity {
+		f.Reason = string(tlsctx.NoIdentity)
+	} else if f.Reason == "" {
 		f.Reason = "unreachable"
 	}
 	var e *tlsctx.Error
