@@ -220,17 +220,9 @@ func TestForgeriesAreForgedFromWhatIsAccepted(t *testing.T) {
 	if !bytes.Equal(minted(t, leaf, got), unspoilt) {
 		t.Errorf("Mint differs:\n%x\n%x", minted(t, leaf, got), unspoilt)
 	}
-	for name, spoil := range map[string]func(*profileFields){
-		"signed": func(p *profileFields) {
-			p.algorithm = seq(tlv(0x06, []byte{0x2a, 0x86, 0x48, 0xce, 0x3d, 4, 3, 2})) // ecdsa-with-SHA256
-			p.signature = append([]byte{0}, seq([]byte{2, 1, 1}, []byte{2, 1, 1})...)
-		},
-		"reordered": func(p *profileFields) { slices.Reverse(p.extensions) },
-	} {
-		p := profileOf(leaf, contextFieldsOf(leaf).encode())
-		spoil(&p)
-		if _, err := readContext(leaf, mustParse(t, p.encode())); err != nil {
-			t.Errorf("%s: %v", name, err)
+	for _, other := range []forgery{selfSigned, reordered} {
+		if _, err := readContext(leaf, mustParse(t, other.forge(leaf))); err != nil {
+			t.Errorf("%s: %v", other.name, err)
 		}
 	}
 }

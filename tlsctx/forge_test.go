@@ -63,16 +63,15 @@ func pair(name, value string) []byte {
 
 // profileFields are the parts of a context certificate, each to be spoiled.
 type profileFields struct {
-	digest              leafDigest
-	version             []byte // the whole [0]
-	serial              []byte
-	algorithm           []byte // both of them
-	issuer, subject     []byte
-	validity, spki      []byte
-	uniqueIDs           []byte
-	extensions          []pkix.Extension
-	signature           []byte
-	trailing, trailing2 []byte // after the extensions, and after the certificate
+	digest          leafDigest
+	version         []byte // the whole [0]
+	serial          []byte
+	algorithm       []byte // both of them
+	issuer, subject []byte
+	validity, spki  []byte
+	extensions      []pkix.Extension
+	rawExtensions   []byte // instead of them, if not nil
+	signature       []byte
 }
 
 // profileOf are those of a right context certificate that carries the value.
@@ -106,7 +105,10 @@ func (f profileFields) value() []byte {
 	return f.extensions[i].Value
 }
 
-func (f profileFields) encode() []byte {
+func (f profileFields) encodedExtensions() []byte {
+	if f.rawExtensions != nil {
+		return f.rawExtensions
+	}
 	var extensions [][]byte
 	for _, e := range f.extensions {
 		oid, err := asn1.Marshal(e.Id)
@@ -119,14 +121,18 @@ func (f profileFields) encode() []byte {
 		}
 		extensions = append(extensions, seq(oid, critical, tlv(tagOctetString, e.Value)))
 	}
+	return seq(extensions...)
+}
+
+func (f profileFields) encode() []byte {
 	if f.serial == nil {
 		f.serial = contextSerial(f.digest, f.value())
 	}
 	tbs := seq(
-		f.version, tlv(tagInteger, f.serial), f.algorithm, f.issuer, f.validity, f.subject, f.spki, f.uniqueIDs,
-		tlv(tagConstructed3, seq(extensions...)), f.trailing,
+		f.version, tlv(tagInteger, f.serial), f.algorithm, f.issuer, f.validity, f.subject, f.spki,
+		tlv(tagConstructed3, f.encodedExtensions()),
 	)
-	return append(seq(tbs, f.algorithm, tlv(tagBitString, f.signature)), f.trailing2...)
+	return seq(tbs, f.algorithm, tlv(tagBitString, f.signature))
 }
 
 // forgery is a context certificate that somebody spoilt, and what becomes of it.
