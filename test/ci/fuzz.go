@@ -33,7 +33,9 @@ func (p project) fuzzOne(ctx context.Context, t function) error {
 	var text bytes.Buffer
 	fmt.Fprintf(p.out, "%s %s\n", t.pkg, t.name)
 	err := p.execTo(ctx, io.MultiWriter(p.out, &text), "go", "test",
-		"-run=^$", "-fuzz=^"+t.name+"$", "-fuzztime="+p.fuzzTime.String(), "-timeout="+longTimeout, t.pkg)
+		"-run=^$", "-fuzz=^"+t.name+"$", "-fuzztime="+p.fuzzTime.String(),
+		"-fuzzminimizetime=10x", // its default, a minute for each new input, is all of a short run
+		"-timeout="+longTimeout, t.pkg)
 	if err != nil && onlyDeadline(text.Bytes()) {
 		fmt.Fprintf(p.out, "%s ran for its time and found nothing: the go command mistook its own deadline for a failure (go.dev/issue/75804)\n", t.name)
 		return nil
