@@ -20,7 +20,3 @@ type Config struct {
 	// layout and comments of the files.
 	Version string
 }
-
-// Quantity is a number of bytes, written as a whole number with one of the
-// suffixes Ki, Mi, Gi (powers of 1024), k, M, G (powers of 1000), or none.
-type Quantity int64

@@ -110,7 +110,7 @@ type TrustDomain struct {
 	// /ns/{k8s.namespace.name}/sa/{k8s.service_account.name}. The first that
 	// matches counts. For the own trust domain, while it is not listed here,
 	// that example holds; others have none.
-	Templates []string `json:"templates"`
+	Templates []tlsctx.Template `json:"templates"`
 
 	// Attested says that attributes signed into its SVIDs are honoured. Say so
 	// only of a CA that signs attributes which it knows, and not what a

@@ -39,17 +39,20 @@ type Policy struct {
 	Rules []Rule
 }
 
-// Rule matches a peer that From matches and that all of When hold for.
+// Rule matches a peer that From matches and that all of When hold for. The zero
+// value matches as From says of being empty.
 type Rule struct {
-	// From says who the peer is; nil means anybody, which Allow limits to the
-	// own trust domain, or the one that When names.
+	// From says who the peer is: one of them matches. Empty means, for Deny,
+	// anybody, plaintext peers too; for Allow, the own trust domain, or the one
+	// that When names.
 	From []Source
 
-	// When are conditions on the peer's attributes.
+	// When are conditions on the peer's attributes, all of the same trust
+	// domain, one from which From takes somebody.
 	When []Condition
 }
 
-// Source matches peers that any of its fields matches.
+// Source matches peers that any of its fields matches; the zero value is refused.
 type Source struct {
 	// IDs are whole SPIFFE IDs.
 	IDs []spiffeid.ID
@@ -82,78 +85,6 @@ type Condition struct {
 	MinProvenance tlsctx.Provenance
 
 	// TrustDomain is the trust domain whose attributes these are; zero means
-	// the own.
+	// the own. Attributes of another one never match.
 	TrustDomain spiffeid.TrustDomain
-}
-
-// Request is what a peer wants.
-type Request struct {
-	// Peer is who asks. A zero [tlsctx.Peer.ID] is a plaintext peer.
-	Peer *tlsctx.Peer
-
-	// Target is the name of the target that was selected, not what the peer
-	// asked for.
-	Target string
-
-	// Port is the target's, or 0 if it has none.
-	Port uint16
-
-	// Permissive says that the listener takes plaintext peers.
-	Permissive bool
-}
-
-// Reason says in a word why a request is denied; use it as a metric's label.
-type Reason string
-
-// The reasons.
-const (
-	// DeniedByRule: a rule of a Deny policy matches.
-	DeniedByRule Reason = "denied_by_rule"
-
-	// NoAllowingRule: Allow policies apply, and no rule of theirs matches.
-	NoAllowingRule Reason = "no_allowing_rule"
-
-	// ForeignTrustDomain: no Allow policy applies, and the peer is of another
-	// trust domain.
-	ForeignTrustDomain Reason = "foreign_trust_domain"
-
-	// PlaintextPeer: the peer has no identity, and the listener takes none
-	// such.
-	PlaintextPeer Reason = "plaintext_peer"
-
-	// EvaluationFailed: the question could not be answered.
-	EvaluationFailed Reason = "evaluation_failed"
-)
-
-// Denial is why a request is refused. It does not name the peer: who asked
-// knows it.
-type Denial struct {
-	// Reason is the kind of denial.
-	Reason Reason
-
-	// Policy is the name of the policy that denied, or "".
-	Policy string
-
-	// Detail says more, such as which rule of the policy.
-	Detail string
-}
-
-// Decision is the answer. The zero value allows.
-type Decision struct {
-	// Denied is why the request is refused, or nil.
-	Denied *Denial
-
-	// Audited is why it would have been refused if the policies in audit mode
-	// took effect, or nil. It is nil if the request is refused anyway.
-	Audited *Denial
-
-	// Policy is the name of the policy that allowed it, or "" where none
-	// applied.
-	Policy string
-}
-
-// Set is the policies in force. It is immutable and safe for concurrent use.
-type Set struct {
-	own      spiffeid.TrustDomain
-	policies []Policy
 }
