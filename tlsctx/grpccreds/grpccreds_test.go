@@ -2,8 +2,6 @@ package grpccreds_test
 
 import (
 	"context"
-	"errors"
-	"fmt"
 	"net"
 	"testing"
 	"time"
@@ -127,21 +125,4 @@ func TestCredentialsOfTheOtherSide(t *testing.T) {
 	if err == nil || err2 == nil {
 		t.Errorf("credentials of one side served the other: %v, %v", err, err2)
 	}
-}
-
-// A server and a client are full peers with a few lines each.
-func Example() {
-	var source identity.Source // such as a *workload.Source
-
-	server := grpc.NewServer(grpc.Creds(grpccreds.NewServer(tlsctx.ServerConfig{Source: source})))
-	defer server.Stop()
-
-	conn, err := grpc.NewClient("db.internal:8443", grpc.WithTransportCredentials(
-		grpccreds.NewClient(tlsctx.ClientConfig{Source: source})))
-	if err != nil {
-		fmt.Println(errors.Unwrap(err))
-	}
-	defer conn.Close()
-	fmt.Println(conn.Target())
-	// Output: db.internal:8443
 }
