@@ -1,0 +1,86 @@
+package metrics
+
+import (
+	"time"
+
+	"github.com/spiffe/go-spiffe/v2/spiffeid"
+
+	"github.com/hallmark-mesh/hallmark/identity"
+	"github.com/hallmark-mesh/hallmark/tlsctx"
+)
+
+// Defaults of a [Config].
+const (
+	// DefaultMaxCombinations bounds the combinations of labels that traffic
+	// is counted under: each is a handful of series.
+	DefaultMaxCombinations = 2000
+
+	// DefaultIdleExpiry is how long a combination without a connection is
+	// kept.
+	DefaultIdleExpiry = 24 * time.Hour
+)
+
+// Config is what a [Recorder] is made of. The zero value works: it takes
+// attested and verified attributes of no trust domain, because it knows of no
+// own one, and exports the standard names.
+type Config struct {
+	// Version and Revision are those of the program, for the build
+	// information.
+	Version, Revision string
+
+	// Identity is who this workload is. It fills the labels of our own end and
+	// the expiry metrics, and its trust domain is the one whose attributes
+	// fill standard labels. A source with a method Err() error, such as
+	// [identity.Store], is asked whether it can refresh. Nil is no identity.
+	Identity identity.Source
+
+	// Templates and Attested say how our own end is judged, as in
+	// [tlsctx.Policy]: by the same rules as a peer, so that both ends report
+	// a workload under one name.
+	Templates tlsctx.Templates
+	Attested  []spiffeid.TrustDomain
+
+	// MinProvenance is the least provenance at which an attribute fills a
+	// standard label; 0 means [tlsctx.Verified]. [tlsctx.Asserted] believes
+	// every workload in what it says of itself.
+	MinProvenance tlsctx.Provenance
+
+	// Foreign lists the other trust domains whose attributes may fill standard
+	// labels. Of any other, only the principal is told.
+	Foreign []spiffeid.TrustDomain
+
+	// Labels says which attributes fill which label; nil means
+	// [DefaultLabels].
+	Labels Labels
+
+	// Linkerd exports TCP traffic under linkerd's names as well.
+	Linkerd bool
+
+	// MaxCombinations bounds the combinations of labels that traffic is
+	// counted under; 0 means [DefaultMaxCombinations]. What comes later is
+	// counted under "overflow".
+	MaxCombinations int
+
+	// IdleExpiry is how long a combination that no connection uses is kept; 0
+	// means [DefaultIdleExpiry], negative for ever.
+	IdleExpiry time.Duration
+
+	// Sinks are told of every connection, in order.
+	Sinks []Sink
+}
+
+func (c Config) withDefaults() Config {
+	if c.MinProvenance == 0 {
+		c.MinProvenance = tlsctx.Verified
+	}
+	if c.Labels == nil {
+		c.Labels = DefaultLabels()
+	}
+	if c.MaxCombinations <= 0 {
+		c.MaxCombinations = DefaultMaxCombinations
+	}
+	if c.IdleExpiry == 0 {
+		c.IdleExpiry = DefaultIdleExpiry
+	}
+	return c
+}

@@ -1,0 +1,40 @@
+package metrics
+
+import (
+	"time"
+
+	"github.com/hallmark-mesh/hallmark/tlsctx"
+)
+
+// Sink is told of connections. Its methods are called from the goroutine that
+// opens or closes the connection: they must not block, and must not keep the
+// event.
+type Sink interface {
+	// Opened is told of a connection whose guard has opened.
+	Opened(e *Event)
+
+	// Closed is told of a connection that has ended.
+	Closed(e *Event)
+}
+
+// Event is what a [Sink] is told.
+type Event struct {
+	// ConnectionInfo is what was known when the guard opened, with what was
+	// settled since.
+	ConnectionInfo
+
+	// ID tells the connections of one process apart.
+	ID uint64
+
+	// Own is who we are, judged as a peer would judge us, or nil.
+	Own *tlsctx.Peer
+
+	// Sent and Received are the bytes that went upstream and came back.
+	Sent, Received uint64
+
+	// Duration is how long the connection has been open.
+	Duration time.Duration
+
+	// Outcome is how it ended; the zero value in Opened.
+	Outcome Outcome
+}
