@@ -4,8 +4,6 @@ import (
 	"strings"
 
 	"golang.org/x/crypto/cryptobyte"
-
-	"github.com/hallmark-mesh/hallmark/tlsctx"
 )
 
 // Hello is what a ClientHello says in clear (RFC 8446, section 4.1.2). It comes
@@ -37,13 +35,11 @@ func (h Hello) Aware() bool {
 	return false
 }
 
-// Ours returns the rule by which a listener that also takes plaintext tells its
-// own handshakes from TLS that is for the application: a ClientHello is ours if
-// it offers a hallmark token, or if the application's port is not declared as
-// TLS. Use it as [Race.Ours].
-func Ours(declared tlsctx.Protocol) func(Hello) bool {
-	return func(h Hello) bool { return declared != tlsctx.TLS || h.Aware() }
-}
+// Ours is the rule by which a listener that also takes plaintext tells its own
+// handshakes from TLS that is for the application: a ClientHello is ours if it
+// offers a hallmark token, or if the application's port is not declared as TLS.
+// See [Race.Ours].
+func Ours(h Hello, declaredTLS bool) bool { return !declaredTLS || h.Aware() }
 
 const (
 	recordHandshake     = 22
