@@ -126,13 +126,12 @@ type watcher struct{ *Source }
 // OnX509ContextUpdate publishes one message.
 func (w watcher) OnX509ContextUpdate(c *workloadapi.X509Context) {
 	svid, err := w.pick(c.SVIDs)
-	if err == nil {
-		if err = w.Publish(&identity.Snapshot{SVID: svid, Bundles: c.Bundles}); err != nil {
-			err = fmt.Errorf("%w: %w", ErrInvalid, err)
-		}
-	}
 	if err != nil {
-		w.trouble(err)
+		w.denied(err)
+		return
+	}
+	if err := w.Publish(&identity.Snapshot{SVID: svid, Bundles: c.Bundles}); err != nil {
+		w.trouble(fmt.Errorf("%w: %w", ErrInvalid, err))
 		return
 	}
 	w.say("identity "+svid.ID.String(), func(log *zap.Logger) {
@@ -174,8 +173,8 @@ func (w watcher) pick(offered []*x509svid.SVID) (*x509svid.SVID, error) {
 	return nil, fmt.Errorf("%w: want %s, offered %v", ErrNotOffered, want, names)
 }
 
-// denied withdraws the identity: an API that answers, and knows of none, has
-// taken it away. This is how the deletion of a registration takes effect on the
+// denied withdraws the identity: an API that answers, and knows of none or of
+// others only, has taken it away. This is how the deletion of a registration takes effect on the
 // next handshake, and not when the last SVID expires.
 func (w watcher) denied(err error) {
 	err = fmt.Errorf("workload: %w", err)
