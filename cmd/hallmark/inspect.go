@@ -84,7 +84,7 @@ func (c *InspectCmd) validate() error {
 	}
 	for _, s := range c.sessions() {
 		if !s.Valid() {
-			return fmt.Errorf("--session %q: want raw, mux or h2", s)
+			return fmt.Errorf("--session %q: want a kind of session, such as raw, mux or h2", s)
 		}
 	}
 	if !tlsctx.Protocol(c.Detected).Valid() {
