@@ -21,6 +21,7 @@ type Set int
 const (
 	Everything Set = iota // every Debian package and every program built from source
 	Tools                 // only the tools that check our own code, and nothing of Debian
+	Benchmarks            // only what benchmarks compare with, of Debian too
 )
 
 // Ensure provides the components of a set: it installs the Debian packages that
@@ -29,8 +30,8 @@ const (
 // from several processes at once: each program is built by one of them, and
 // appears in the cache whole or not at all.
 func Ensure(ctx context.Context, out io.Writer, set Set) error {
-	if set == Everything { // the compiler for cgo is among them
-		if err := ensureDebian(ctx, out); err != nil {
+	if set != Tools { // the compiler for cgo is among them
+		if err := ensureDebian(ctx, out, set); err != nil {
 			return err
 		}
 	}
@@ -41,7 +42,7 @@ func Ensure(ctx context.Context, out io.Writer, set Set) error {
 	b := builder{cache: dir, out: out}
 	var failed error
 	for _, r := range recipes() {
-		if set == Tools && !r.Tool {
+		if !r.in(set) {
 			continue
 		}
 		if err := b.ensure(ctx, r); err != nil {
@@ -147,6 +148,8 @@ func (b builder) compile(ctx context.Context, r recipe, src, bin string) error {
 			return err
 		}
 		return b.goBuild(ctx, r, src, bin, r.Module+"/")
+	case wheel:
+		return b.unpackWheel(ctx, r, src, bin)
 	default:
 		return fmt.Errorf("unknown method %q", r.Method)
 	}

@@ -19,21 +19,23 @@ type debianPackage struct {
 	Name     string
 	Programs []string
 	Files    []string // patterns of [filepath.Glob]
+	// Benchmarked is set for what benchmarks compare with, or measure with.
+	Benchmarked bool
 }
 
 // debianPackages returns every package that the tests need.
 func debianPackages() []debianPackage {
 	return []debianPackage{
-		{Name: "gcc", Programs: []string{"gcc"}}, // for -race and SPIRE's SQLite
-		{Name: "libc6-dev", Files: []string{"/usr/include/stdlib.h"}},
+		{Name: "gcc", Programs: []string{"gcc"}, Benchmarked: true}, // for -race, SPIRE's SQLite and ghostunnel
+		{Name: "libc6-dev", Files: []string{"/usr/include/stdlib.h"}, Benchmarked: true},
 		{Name: "git", Programs: []string{"git"}},
 		{Name: "make", Programs: []string{"make"}},
-		{Name: "haproxy", Programs: []string{"haproxy"}},
-		{Name: "nginx-light", Programs: []string{"nginx"}},
-		{Name: "libnginx-mod-stream", Files: []string{"/usr/lib/nginx/modules/ngx_stream_module.so"}},
-		{Name: "stunnel4", Programs: []string{"stunnel4"}},
-		{Name: "wrk", Programs: []string{"wrk"}},
-		{Name: "nghttp2-client", Programs: []string{"h2load", "nghttp"}},
+		{Name: "haproxy", Programs: []string{"haproxy"}, Benchmarked: true},
+		{Name: "nginx-light", Programs: []string{"nginx"}, Benchmarked: true},
+		{Name: "libnginx-mod-stream", Files: []string{"/usr/lib/nginx/modules/ngx_stream_module.so"}, Benchmarked: true},
+		{Name: "stunnel4", Programs: []string{"stunnel4"}, Benchmarked: true},
+		{Name: "wrk", Programs: []string{"wrk"}, Benchmarked: true},
+		{Name: "nghttp2-client", Programs: []string{"h2load", "nghttp"}, Benchmarked: true},
 		{Name: "redis-server", Programs: []string{"redis-server"}},
 		{Name: "redis-tools", Programs: []string{"redis-cli", "redis-benchmark"}},
 		{Name: "postgresql", Programs: []string{"postgres", "initdb", "pg_ctl", "psql", "pgbench"}},
@@ -48,6 +50,7 @@ func debianPackages() []debianPackage {
 		{Name: "openssh-server", Programs: []string{"sshd"}},
 		{Name: "openssh-client", Programs: []string{"ssh", "ssh-keygen", "scp"}},
 		{Name: "python3-aiosmtpd", Programs: []string{"aiosmtpd"}},
+		{Name: "python3-pip", Programs: []string{"pip3"}, Benchmarked: true},
 		{Name: "util-linux", Programs: []string{"setpriv", "unshare", "nsenter"}},
 	}
 }
@@ -112,9 +115,11 @@ type installer struct {
 	run      func(ctx context.Context, out io.Writer, args ...string) error
 }
 
-// ensureDebian installs the packages that are missing, if it runs as root.
-func ensureDebian(ctx context.Context, out io.Writer) error {
-	return installer{packages: debianPackages(), root: os.Geteuid() == 0, run: runApt}.ensure(ctx, out)
+// ensureDebian installs the packages of the set that are missing, if it runs as
+// root.
+func ensureDebian(ctx context.Context, out io.Writer, set Set) error {
+	packages := slices.DeleteFunc(debianPackages(), func(p debianPackage) bool { return set == Benchmarks && !p.Benchmarked })
+	return installer{packages: packages, root: os.Geteuid() == 0, run: runApt}.ensure(ctx, out)
 }
 
 func (i installer) ensure(ctx context.Context, out io.Writer) error {

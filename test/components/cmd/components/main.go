@@ -2,7 +2,8 @@
 // components. `make components` calls it.
 //
 // Without arguments it installs and builds whatever is missing. With -tools it
-// builds only the tools that check the code; with -path it prints where one
+// builds only the tools that check the code, with -bench only what benchmarks
+// compare with; with -path it prints where one
 // program is; with -list it lists what is pinned and what is in the cache.
 package main
 
@@ -32,6 +33,7 @@ func run(ctx context.Context, out io.Writer, args []string) error {
 	flags := flag.NewFlagSet("components", flag.ContinueOnError)
 	list := flags.Bool("list", false, "list the programs that are built from source, and where they are")
 	tools := flags.Bool("tools", false, "build only the tools that check the code")
+	bench := flags.Bool("bench", false, "install and build only what benchmarks compare with")
 	program := flags.String("path", "", "print where `program` is, be it built from source or Debian's")
 	if err := flags.Parse(args); err != nil {
 		return err
@@ -46,6 +48,8 @@ func run(ctx context.Context, out io.Writer, args []string) error {
 		return printPath(out, *program)
 	case *tools:
 		return components.Ensure(ctx, out, components.Tools)
+	case *bench:
+		return components.Ensure(ctx, out, components.Benchmarks)
 	default:
 		return components.Ensure(ctx, out, components.Everything)
 	}

@@ -1,0 +1,225 @@
+// Package contenders runs pairs of proxies with mutual TLS between them, each
+// configured as its own documentation advises, for benchmarks and for tests that
+// want a peer to compare with: ghostunnel, HAProxy, nginx, stunnel, a net/http
+// ReverseProxy pair, Envoy where there is one, and none at all.
+//
+// The configurations are the files below this folder. They are alike where they
+// can be: certificates of one authority, TLS 1.3 with AES-128-GCM and without
+// resumption, X25519 (Go's own proxies use X25519MLKEM768, which the OpenSSL of
+// Debian 12 lacks), keep-alive without limits, one worker for programs in C and
+// C++, no access log.
+package contenders
+
+import (
+	"embed"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"testing"
+	"text/template"
+	"time"
+
+	"github.com/hallmark-mesh/hallmark/test/ca"
+	"github.com/hallmark-mesh/hallmark/test/components"
+)
+
+//go:embed haproxy nginx stunnel envoy
+var files embed.FS
+
+// Mode is the kind of traffic that a pair is configured for.
+type Mode string
+
+// The modes. In HTTP1 and GRPC both proxies parse messages.
+const (
+	TCP   Mode = "tcp"
+	HTTP1 Mode = "http1" // HTTP/1.1 at both ends
+	GRPC  Mode = "grpc"  // HTTP/2 in clear at both ends
+)
+
+// Contender is a kind of pair. Name and Modes are not empty; Modes of a program
+// that only forwards TCP holds all the same those that it can carry.
+type Contender struct {
+	Name  string
+	Modes []Mode
+	// About says in a line what it is and how it differs.
+	About string
+
+	start func(tb testing.TB, s *setting) *Pair
+}
+
+// Pair is a running pair.
+type Pair struct {
+	// Addr is the address of the outbound proxy that applications connect to.
+	Addr string
+	// Outbound and Inbound are the processes; nil where there is no proxy.
+	Outbound, Inbound *components.Running
+	// Startup is the time from the start of the first process until both
+	// accepted connections.
+	Startup time.Duration
+}
+
+// Run is what a pair is started for.
+type Run struct {
+	Mode Mode
+	// Backend is the application's address, host:port.
+	Backend string
+	// Self is a command that runs [Main] of this package: the program's own, for
+	// the contenders that are written in Go here.
+	Self []string
+}
+
+// Names of peers in the trust domain that [Start] makes.
+const (
+	domainName   = "bench.example"
+	outboundPath = "/ns/bench/sa/client"
+	inboundPath  = "/ns/bench/sa/server"
+)
+
+// setting is all that a configuration may need.
+type setting struct {
+	Run
+	outbound, inbound side
+	dir               string
+}
+
+// side is what one of the two proxies is configured with: the templates' data.
+type side struct {
+	Mode           Mode
+	Dir            string // a folder of its own
+	Own            identityFiles
+	PeerID         string
+	Listen, Target string // host:port
+}
+
+// ListenPort is the port of Listen.
+func (s side) ListenPort() string { return portOf(s.Listen) }
+
+// TargetPort is the port of Target.
+func (s side) TargetPort() string { return portOf(s.Target) }
+
+func portOf(address string) string {
+	_, port, _ := net.SplitHostPort(address) // of an address that FreeAddr made
+	return port
+}
+
+// identityFiles are PEM files.
+type identityFiles struct {
+	ca.Files
+	Joined string // Chain and Key in one file
+}
+
+// Start runs a pair for as long as the test lasts. It does not send a byte
+// through it.
+func (c Contender) Start(tb testing.TB, run Run) *Pair {
+	tb.Helper()
+	s := prepare(tb, run)
+	begun := time.Now()
+	pair := c.start(tb, s)
+	pair.Startup = time.Since(begun)
+	return pair
+}
+
+// prepare makes certificates and picks ports.
+func prepare(tb testing.TB, run Run) *setting {
+	tb.Helper()
+	dir := components.TempDirFor(tb, nil)
+	domain := ca.New(tb, domainName)
+	between := components.FreeAddr(tb)
+	s := &setting{Run: run, dir: dir}
+	s.outbound = side{
+		Mode: run.Mode, Dir: filepath.Join(dir, "outbound"), PeerID: domain.ID(tb, inboundPath).String(),
+		Listen: components.FreeAddr(tb), Target: between,
+	}
+	s.inbound = side{
+		Mode: run.Mode, Dir: filepath.Join(dir, "inbound"), PeerID: domain.ID(tb, outboundPath).String(),
+		Listen: between, Target: run.Backend,
+	}
+	s.outbound.Own = write(tb, domain, outboundPath, s.outbound.Dir)
+	s.inbound.Own = write(tb, domain, inboundPath, s.inbound.Dir)
+	return s
+}
+
+// write makes an identity, with a DNS name for peers that insist on one, in dir.
+func write(tb testing.TB, domain *ca.Domain, path, dir string) identityFiles {
+	tb.Helper()
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		tb.Fatalf("contenders: %v", err)
+	}
+	snapshot := domain.Snapshot(tb, path, ca.Attributes(tb), ca.WithDNSNames("localhost"), ca.WithTTL(24*time.Hour-time.Minute))
+	f := identityFiles{Files: ca.WritePEM(tb, dir, snapshot), Joined: filepath.Join(dir, "joined.pem")}
+	var joined []byte
+	for _, name := range []string{f.Chain, f.Key} {
+		content, err := os.ReadFile(name)
+		if err != nil {
+			tb.Fatalf("contenders: %v", err)
+		}
+		joined = append(joined, content...)
+	}
+	if err := os.WriteFile(f.Joined, joined, 0o600); err != nil {
+		tb.Fatalf("contenders: %v", err)
+	}
+	return f
+}
+
+// configure fills in a template of this folder and returns the file's path.
+func (s side) configure(tb testing.TB, name string) string {
+	tb.Helper()
+	parsed, err := template.ParseFS(files, name)
+	if err != nil {
+		tb.Fatalf("contenders: %v", err)
+	}
+	path := filepath.Join(s.Dir, filepath.Base(name))
+	file, err := os.Create(path)
+	if err != nil {
+		tb.Fatalf("contenders: %v", err)
+	}
+	defer file.Close()
+	if err := parsed.Execute(file, s); err != nil {
+		tb.Fatalf("contenders: fill in %s: %v", name, err)
+	}
+	return path
+}
+
+// run starts one proxy and waits until it accepts connections.
+func (s side) run(tb testing.TB, path string, args ...string) *components.Running {
+	tb.Helper()
+	return components.Start(tb, components.Process{
+		Path: path, Args: args, Name: filepath.Base(path) + " " + filepath.Base(s.Dir), Ready: components.Accepts("tcp", s.Listen),
+	})
+}
+
+// both starts a pair whose two processes differ in their side only.
+func (s *setting) both(start func(side) *components.Running) *Pair {
+	inbound := start(s.inbound)
+	return &Pair{Addr: s.outbound.Listen, Inbound: inbound, Outbound: start(s.outbound)}
+}
+
+// All returns the contenders of other projects that this machine has, and the
+// names of those that it has not, with the reason.
+func All() (present []Contender, absent map[string]string) {
+	present = []Contender{None(), Ghostunnel(), HAProxy(), Nginx(), Stunnel(), NetHTTP()}
+	absent = map[string]string{}
+	if c, err := Envoy(); err != nil {
+		absent["envoy"] = err.Error()
+	} else {
+		present = append(present, c)
+	}
+	return present, absent
+}
+
+// Named returns the contender of that name.
+func Named(tb testing.TB, name string) Contender {
+	tb.Helper()
+	present, absent := All()
+	for _, c := range present {
+		if c.Name == name {
+			return c
+		}
+	}
+	tb.Fatalf("contenders: no %q: %s", name, fmt.Sprint(absent[name]))
+	return Contender{}
+}
+
+// name is outbound or inbound.
+func (s side) name() string { return filepath.Base(s.Dir) }
