@@ -86,6 +86,9 @@ func open(t *testing.T, path string, c Config) *Source {
 	t.Helper()
 	c.Address = "unix://" + path
 	c.MinBackoff, c.MaxBackoff = time.Millisecond, 20*time.Millisecond
+	if c.Confirm == 0 {
+		c.Confirm = 20 * time.Millisecond
+	}
 	s, err := Open(c)
 	if err != nil {
 		t.Fatal(err)

@@ -4,8 +4,9 @@
 // One message of the API carries SVIDs and bundles together, so a snapshot never
 // mixes two generations. The last good one stays in force while the API is away,
 // and the source says so; when the API answers that there is no identity any
-// more, there is none. The package never asks for more than the identities
-// that the API gives of its own accord, and never logs key material.
+// more, and goes on answering so for two seconds, there is none. The package
+// never asks for more than the identities that the API gives of its own accord,
+// and never logs key material.
 package workload
 
 import (
@@ -60,10 +61,19 @@ type Config struct {
 	// Logger is told when the source's state changes. Nil logs nothing.
 	Logger *zap.Logger
 
+	// Confirm is how long the API must keep denying an identity that it has
+	// issued before, DefaultConfirm if zero: an agent that replaces SVIDs whose
+	// authority was tainted has none to give for a moment. Negative believes
+	// the first denial.
+	Confirm time.Duration
+
 	// MinBackoff and MaxBackoff bound the time between attempts; 0 means a
 	// quarter of a second and 15 seconds.
 	MinBackoff, MaxBackoff time.Duration
 }
+
+// DefaultConfirm is the default of [Config.Confirm].
+const DefaultConfirm = 2 * time.Second
 
 // Source follows the Workload API. It embeds the store into which it publishes.
 type Source struct {
@@ -73,7 +83,10 @@ type Source struct {
 	client *workloadapi.Client
 	cancel context.CancelFunc
 	wg     sync.WaitGroup
-	said   string // the last state that was logged
+
+	mu     sync.Mutex  // guards the rest, and is held while the store is written
+	said   string      // the last state that was logged
+	denial *time.Timer // withdraws the identity unless it is stopped; nil if nothing was denied
 }
 
 // Open starts to follow the API and returns at once: wait for the first identity
@@ -87,6 +100,9 @@ func Open(config Config) (*Source, error) {
 	}
 	if config.Logger == nil {
 		config.Logger = zap.NewNop()
+	}
+	if config.Confirm == 0 {
+		config.Confirm = DefaultConfirm
 	}
 	client, err := workloadapi.New(context.Background(), workloadapi.WithAddr(config.Address),
 		workloadapi.WithBackoffStrategy(backoffStrategy{config.MinBackoff, config.MaxBackoff}),
@@ -104,6 +120,9 @@ func Open(config Config) (*Source, error) {
 func (s *Source) Close() error {
 	s.cancel()
 	s.wg.Wait()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.acquit()
 	return s.client.Close()
 }
 
@@ -125,11 +144,14 @@ type watcher struct{ *Source }
 
 // OnX509ContextUpdate publishes one message.
 func (w watcher) OnX509ContextUpdate(c *workloadapi.X509Context) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
 	svid, err := w.pick(c.SVIDs)
 	if err != nil {
-		w.denied(err)
+		w.deny(err)
 		return
 	}
+	w.acquit()
 	if err := w.Publish(&identity.Snapshot{SVID: svid, Bundles: c.Bundles}); err != nil {
 		w.trouble(fmt.Errorf("%w: %w", ErrInvalid, err))
 		return
@@ -141,14 +163,18 @@ func (w watcher) OnX509ContextUpdate(c *workloadapi.X509Context) {
 
 // OnX509ContextWatchError sorts out what went wrong.
 func (w watcher) OnX509ContextWatchError(err error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
 	switch status.Code(err) {
 	case codes.Canceled:
 		return
 	case codes.PermissionDenied:
-		w.denied(fmt.Errorf("%w: register it: %s, asked at %s: %s", ErrNoIdentity, self(), w.config.Address, status.Convert(err).Message()))
+		w.deny(fmt.Errorf("%w: register it: %s, asked at %s: %s", ErrNoIdentity, self(), w.config.Address, status.Convert(err).Message()))
 	case codes.Unavailable, codes.DeadlineExceeded:
+		w.acquit()
 		w.trouble(fmt.Errorf("%w at %s: is the agent running, and may we open its socket? %s", ErrUnreachable, w.config.Address, status.Convert(err).Message()))
 	default:
+		w.acquit()
 		w.trouble(fmt.Errorf("%w: %s: %w", ErrInvalid, w.config.Address, err))
 	}
 }
@@ -173,20 +199,49 @@ func (w watcher) pick(offered []*x509svid.SVID) (*x509svid.SVID, error) {
 	return nil, fmt.Errorf("%w: want %s, offered %v", ErrNotOffered, want, names)
 }
 
-// denied withdraws the identity: an API that answers, and knows of none or of
-// others only, has taken it away. This is how the deletion of a registration takes effect on the
-// next handshake, and not when the last SVID expires.
-func (w watcher) denied(err error) {
-	err = fmt.Errorf("workload: %w", err)
-	w.Withdraw(err)
-	w.say(err.Error(), func(log *zap.Logger) { log.Warn("no identity", zap.Error(err)) })
+// deny withdraws the identity once the denial has lasted: an API that answers,
+// and knows of none or of others only, has taken it away. This is how the
+// deletion of a registration takes effect on the next handshake, and not when
+// the last SVID expires.
+func (s *Source) deny(err error) {
+	if _, none := s.Snapshot(); none != nil || s.config.Confirm < 0 {
+		s.withdraw(fmt.Errorf("workload: %w", err))
+		return
+	}
+	s.trouble(err)
+	if s.denial == nil {
+		s.denial = time.AfterFunc(s.config.Confirm, s.convict)
+	}
+}
+
+// acquit forgets what was denied.
+func (s *Source) acquit() {
+	if s.denial != nil {
+		s.denial.Stop()
+		s.denial = nil
+	}
+}
+
+// convict withdraws the identity, unless it was acquitted in the meantime.
+func (s *Source) convict() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.denial != nil {
+		s.denial = nil
+		s.withdraw(s.Err())
+	}
+}
+
+func (s *Source) withdraw(err error) {
+	s.Withdraw(err)
+	s.say("withdrawn: "+err.Error(), func(log *zap.Logger) { log.Warn("no identity", zap.Error(err)) })
 }
 
 // trouble records an error; what was published stays in force.
-func (w watcher) trouble(err error) {
-	w.Fail(fmt.Errorf("workload: %w", err))
-	current, noIdentity := w.Snapshot()
-	w.say(err.Error(), func(log *zap.Logger) {
+func (s *Source) trouble(err error) {
+	s.Fail(fmt.Errorf("workload: %w", err))
+	current, noIdentity := s.Snapshot()
+	s.say(err.Error(), func(log *zap.Logger) {
 		if noIdentity != nil {
 			log.Warn("no identity yet", zap.Error(err))
 			return
@@ -197,10 +252,10 @@ func (w watcher) trouble(err error) {
 }
 
 // say logs a state once, however often it is met in a row.
-func (w watcher) say(state string, log func(*zap.Logger)) {
-	if w.said != state {
-		w.said = state
-		log(w.config.Logger)
+func (s *Source) say(state string, log func(*zap.Logger)) {
+	if s.said != state {
+		s.said = state
+		log(s.config.Logger)
 	}
 }
 

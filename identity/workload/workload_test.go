@@ -156,6 +156,51 @@ func TestDeletionWithdraws(t *testing.T) {
 	}
 }
 
+// TestPassingDenialIsOutlived takes the registration away for a moment, as an
+// agent does that replaces tainted SVIDs: the last good one stays in force.
+func TestPassingDenialIsOutlived(t *testing.T) {
+	path := socket(t)
+	i := serve(t, issuer.Config{Socket: path, Workloads: []issuer.Workload{registered(web, "")}})
+	s := open(t, path, Config{Confirm: patience})
+	before := until(t, s, "there is an identity", well)
+	for range 3 {
+		if err := i.SetWorkloads(nil); err != nil {
+			t.Fatal(err)
+		}
+		until(t, s, "it is denied", func(got *identity.Snapshot, trouble error) bool {
+			if got == nil {
+				t.Fatal("a denial that was not confirmed has withdrawn the identity")
+			}
+			return errors.Is(trouble, ErrNoIdentity)
+		})
+		if err := i.SetWorkloads([]issuer.Workload{registered(web, "")}); err != nil {
+			t.Fatal(err)
+		}
+		after := until(t, s, "it is back", well)
+		if after.Generation <= before.Generation {
+			t.Errorf("generation %d after %d", after.Generation, before.Generation)
+		}
+		before = after
+	}
+}
+
+// TestDenialBelievedAtOnce is for who wants that.
+func TestDenialBelievedAtOnce(t *testing.T) {
+	path := socket(t)
+	i := serve(t, issuer.Config{Socket: path, Workloads: []issuer.Workload{registered(web, "")}})
+	s := open(t, path, Config{Confirm: -1})
+	until(t, s, "there is an identity", well)
+	if err := i.SetWorkloads(nil); err != nil {
+		t.Fatal(err)
+	}
+	until(t, s, "it is withdrawn", func(got *identity.Snapshot, trouble error) bool {
+		if got != nil && trouble != nil {
+			t.Fatal("a denial is in doubt")
+		}
+		return got == nil
+	})
+}
+
 // TestFederatedBundles sees them come and go.
 func TestFederatedBundles(t *testing.T) {
 	other := ca.New(t, "example.com")

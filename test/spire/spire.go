@@ -82,6 +82,7 @@ server {
   log_level = "DEBUG"
   ca_ttl = %q
   default_x509_svid_ttl = %q
+  experimental { cache_reload_interval = %q }
 }
 plugins {
   DataStore "sql" { plugin_data { database_type = "sqlite3"  connection_string = %q } }
@@ -90,13 +91,17 @@ plugins {
   %s
 }
 `, d.port, d.admin, d.Name, filepath.Join(d.dir, "data"), or(d.options.CATTL, 24*time.Hour), or(d.options.SVIDTTL, time.Hour),
-		filepath.Join(d.dir, "server.sqlite3"), d.upstream(tb))
+		haste, filepath.Join(d.dir, "server.sqlite3"), d.upstream(tb))
 	components.Start(tb, components.Process{
 		Name: "spire-server " + d.Name, Path: d.server, Args: []string{"run", "-config", d.write(tb, "server.conf", config)},
 		Ready: components.Exists(d.admin),
 	})
 	d.waitHealthy(tb)
 }
+
+// haste is how often a server looks for new entries and an agent for what its
+// server has; five seconds each by default, for which every step would wait.
+const haste = 300 * time.Millisecond
 
 func or(d, otherwise time.Duration) time.Duration {
 	if d == 0 {
@@ -147,13 +152,14 @@ agent {
   trust_bundle_path = %q
   join_token = %q
   log_level = "DEBUG"
+  experimental { sync_interval = %q }
 }
 plugins {
   KeyManager "memory" { plugin_data {} }
   NodeAttestor "join_token" { plugin_data {} }
   WorkloadAttestor "unix" { plugin_data { discover_workload_path = true } }
 }
-`, filepath.Join(d.dir, fmt.Sprintf("agent%d", d.nodes)), d.Name, d.port, d.Socket, bundle, token.Value)
+`, filepath.Join(d.dir, fmt.Sprintf("agent%d", d.nodes)), d.Name, d.port, d.Socket, bundle, token.Value, haste)
 	_ = os.Remove(d.Socket)
 	d.agent = components.Start(tb, components.Process{
 		Name: "spire-agent " + d.Name, Path: components.Path(tb, components.SPIREAgent),

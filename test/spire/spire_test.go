@@ -26,6 +26,7 @@ func both(t *testing.T, a, b *child) (fromA, fromB outcome) {
 }
 
 func TestTwoWorkloadsOfSPIRE(t *testing.T) {
+	t.Parallel()
 	d := spire.Run(t, "example.org", spire.Options{Upstream: true})
 	web, db := pair(t, d)
 	fromWeb, fromDB := both(t, web, db)
@@ -43,6 +44,7 @@ func TestTwoWorkloadsOfSPIRE(t *testing.T) {
 // TestRotationUnderHandshakes shakes hands without a pause while both ends'
 // SVIDs rotate at least twice, and expects not one failure.
 func TestRotationUnderHandshakes(t *testing.T) {
+	t.Parallel()
 	d := spire.Run(t, "example.org", spire.Options{SVIDTTL: 20 * time.Second})
 	web, db := pair(t, d)
 	first, firstBack := both(t, web, db)
@@ -60,6 +62,7 @@ func TestRotationUnderHandshakes(t *testing.T) {
 // TestAuthorityRotation replaces the signing authority and revokes the old one,
 // and expects not one failure on the way.
 func TestAuthorityRotation(t *testing.T) {
+	t.Parallel()
 	d := spire.Run(t, "example.org", spire.Options{})
 	web, db := pair(t, d)
 	before, _ := both(t, web, db)
@@ -83,6 +86,7 @@ func TestAuthorityRotation(t *testing.T) {
 }
 
 func TestFederation(t *testing.T) {
+	t.Parallel()
 	org, com := spire.Run(t, "example.org", spire.Options{}), spire.Run(t, "example.com", spire.Options{})
 	spire.Federate(t, org, com)
 	webPath, dbPath := link(t, "web"), link(t, "db")
@@ -107,6 +111,7 @@ func TestFederation(t *testing.T) {
 // TestEntryDeleted takes a registration away: the workload stops presenting the
 // identity that it no longer has, though its last SVID is valid for an hour.
 func TestEntryDeleted(t *testing.T) {
+	t.Parallel()
 	d := spire.Run(t, "example.org", spire.Options{})
 	webPath, dbPath := link(t, "web"), link(t, "db")
 	entry := d.Register(t, "/ns/shop/sa/web", webPath)
@@ -132,6 +137,7 @@ func TestEntryDeleted(t *testing.T) {
 // TestAgentAway stops the agent: handshakes go on with the last good SVID, and
 // with fresh ones once an agent is back.
 func TestAgentAway(t *testing.T) {
+	t.Parallel()
 	d := spire.Run(t, "example.org", spire.Options{})
 	web, db := pair(t, d)
 	before, _ := both(t, web, db)
