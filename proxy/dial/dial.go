@@ -119,16 +119,24 @@ func Split(address string) (network, rest string, err error) {
 // one has failed or has not answered within the stagger, and takes the first
 // that answers. If none does the error is an *[Error].
 func (d *Dialer) Dial(ctx context.Context, addresses []string) (Conn, error) {
+	conn, err := d.Race(ctx, d.Order(addresses), d.connect)
+	if err == nil && d.Prepare != nil {
+		d.Prepare(conn)
+	}
+	return conn, err
+}
+
+// Race is [Dialer.Dial] for addresses that are in order already and another way
+// to connect to one, such as one that shares a connection that is there. Connect
+// returns soon after its context ends, which is when the race is over: it must
+// not bound the life of the connection.
+func (d *Dialer) Race(ctx context.Context, ordered []string, connect func(ctx context.Context, address string) (Conn, error)) (Conn, error) {
 	timeout := d.Timeout
 	if timeout <= 0 {
 		timeout = DefaultTimeout
 	}
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
-	r := round{dialer: d, waiting: d.Order(addresses), answers: make(chan answer, len(addresses))}
-	conn, err := r.run(ctx, cancel)
-	if err == nil && d.Prepare != nil {
-		d.Prepare(conn)
-	}
-	return conn, err
+	r := round{dialer: d, connect: connect, waiting: ordered, answers: make(chan answer, len(ordered))}
+	return r.run(ctx, cancel)
 }

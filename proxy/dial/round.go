@@ -17,6 +17,7 @@ type answer struct {
 // round is one dial over all addresses.
 type round struct {
 	dialer   *Dialer
+	connect  func(ctx context.Context, address string) (Conn, error)
 	waiting  []string // not yet tried
 	trying   []string // started and unanswered, the oldest first
 	answers  chan answer
@@ -58,7 +59,7 @@ func (r *round) try(ctx context.Context, stagger *time.Timer) {
 	r.waiting, r.trying = r.waiting[1:], append(r.trying, address)
 	stagger.Reset(r.dialer.stagger())
 	go func() {
-		conn, err := r.dialer.connect(ctx, address)
+		conn, err := r.connect(ctx, address)
 		r.answers <- answer{address, conn, err}
 	}()
 }
