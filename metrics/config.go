@@ -17,12 +17,12 @@ const (
 
 	// DefaultIdleExpiry is how long a combination without a connection is
 	// kept.
-	DefaultIdleExpiry = 24 * time.Hour
+	DefaultIdleExpiry = time.Hour
 )
 
-// Config is what a [Recorder] is made of. The zero value works: it takes
-// attested and verified attributes of no trust domain, because it knows of no
-// own one, and exports the standard names.
+// Config is what a [Recorder] is made of. The zero value works: without an
+// identity there is no trust domain whose attributes are believed, and every
+// name is "unknown".
 type Config struct {
 	// Version and Revision are those of the program, for the build
 	// information.
@@ -34,6 +34,20 @@ type Config struct {
 	// [identity.Store], is asked whether it can refresh. Nil is no identity.
 	Identity identity.Source
 
+	// Linkerd exports TCP traffic under linkerd's names as well.
+	Linkerd bool
+
+	// Sinks are told of every connection, in order.
+	Sinks []Sink
+
+	// Rules say how labels are filled. They can be changed later, see
+	// [Recorder.Apply].
+	Rules
+}
+
+// Rules say how labels are filled, and how many combinations of them there may
+// be. The zero value works.
+type Rules struct {
 	// Templates and Attested say how our own end is judged, as in
 	// [tlsctx.Policy]: by the same rules as a peer, so that both ends report
 	// a workload under one name.
@@ -53,9 +67,6 @@ type Config struct {
 	// [DefaultLabels].
 	Labels Labels
 
-	// Linkerd exports TCP traffic under linkerd's names as well.
-	Linkerd bool
-
 	// MaxCombinations bounds the combinations of labels that traffic is
 	// counted under; 0 means [DefaultMaxCombinations]. What comes later is
 	// counted under "overflow".
@@ -64,23 +75,34 @@ type Config struct {
 	// IdleExpiry is how long a combination that no connection uses is kept; 0
 	// means [DefaultIdleExpiry], negative for ever.
 	IdleExpiry time.Duration
-
-	// Sinks are told of every connection, in order.
-	Sinks []Sink
 }
 
-func (c Config) withDefaults() Config {
-	if c.MinProvenance == 0 {
-		c.MinProvenance = tlsctx.Verified
+// rules are Rules in force: complete, and turned round for looking up.
+type rules struct {
+	Rules
+	uses    map[string][]use
+	foreign map[spiffeid.TrustDomain]bool
+}
+
+func (r Rules) prepare() (*rules, error) {
+	if r.MinProvenance == 0 {
+		r.MinProvenance = tlsctx.Verified
 	}
-	if c.Labels == nil {
-		c.Labels = DefaultLabels()
+	if r.Labels == nil {
+		r.Labels = DefaultLabels()
 	}
-	if c.MaxCombinations <= 0 {
-		c.MaxCombinations = DefaultMaxCombinations
+	if r.MaxCombinations <= 0 {
+		r.MaxCombinations = DefaultMaxCombinations
 	}
-	if c.IdleExpiry == 0 {
-		c.IdleExpiry = DefaultIdleExpiry
+	if r.IdleExpiry == 0 {
+		r.IdleExpiry = DefaultIdleExpiry
 	}
-	return c
+	if err := r.Labels.Validate(); err != nil {
+		return nil, err
+	}
+	ready := &rules{Rules: r, uses: r.Labels.uses(), foreign: make(map[spiffeid.TrustDomain]bool)}
+	for _, td := range r.Foreign {
+		ready.foreign[td] = true
+	}
+	return ready, nil
 }

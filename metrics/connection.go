@@ -69,6 +69,10 @@ type ConnectionInfo struct {
 	Protocol tlsctx.Protocol
 	How      string
 
+	// Via is the session that the connection is a stream of, or nil: it counts
+	// the stream and its bytes.
+	Via *Session
+
 	// Trace is the connection's trace context, or zero.
 	Trace tlsctx.Traceparent
 
@@ -88,6 +92,7 @@ type Connection struct {
 	id     uint64
 	series *series
 	own    *tlsctx.Peer
+	via    *Session
 	closed atomic.Bool
 
 	mu   sync.Mutex
@@ -105,13 +110,16 @@ func (r *Recorder) OpenConnection(info ConnectionInfo) *Connection {
 	if info.Start.IsZero() {
 		info.Start = time.Now()
 	}
-	own := r.own.current()
-	c := &Connection{r: r, id: r.ids.Add(1), own: own.peer, info: info}
-	c.series = r.traffic.open(&info, own)
+	own := r.own.current(r.rules.Load())
+	c := &Connection{r: r, id: r.ids.Add(1), own: own.peer, via: info.Via, info: info}
+	c.series = r.traffic.begin(&info, own)
+	if info.Via != nil {
+		info.Via.begin()
+	}
 	r.live.add(c)
-	if len(r.config.Sinks) > 0 {
+	if len(r.sinks) > 0 {
 		e := c.event(Outcome{})
-		for _, sink := range r.config.Sinks {
+		for _, sink := range r.sinks {
 			sink.Opened(&e)
 		}
 	}
@@ -145,10 +153,13 @@ func (c *Connection) Close(outcome Outcome) {
 		outcome.Reason = ReasonOK
 	}
 	c.r.live.remove(c)
-	c.series.close(outcome.Flag)
+	c.series.end(outcome.Flag)
 	e := c.event(outcome)
-	c.r.ended(&e)
-	for _, sink := range c.r.config.Sinks {
+	if e.Via != nil {
+		e.Via.end(e.Sent, e.Received)
+	}
+	c.r.process.closed(&e)
+	for _, sink := range c.r.sinks {
 		sink.Closed(&e)
 	}
 }

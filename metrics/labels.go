@@ -28,7 +28,10 @@ const (
 )
 
 // slots are the labels in the order in which a party holds their values.
-const slotCount = 7
+const (
+	slotCount     = 7
+	namespaceSlot = 1
+)
 
 func slots() [slotCount]Label {
 	return [...]Label{
@@ -117,7 +120,7 @@ func allLabels(value string) identityLabels {
 
 // resolve returns the labels of an end of which peer says who it is; nil is
 // nobody. believed says whether its attributes may fill labels.
-func resolve(peer *tlsctx.Peer, uses map[string][]use, least tlsctx.Provenance, believed bool) identityLabels {
+func (r *rules) resolve(peer *tlsctx.Peer, believed bool) identityLabels {
 	l := allLabels(unknown)
 	if peer == nil || !peer.Secured() {
 		return l
@@ -126,18 +129,15 @@ func resolve(peer *tlsctx.Peer, uses map[string][]use, least tlsctx.Provenance, 
 	if !believed {
 		return l
 	}
-	var ranks [slotCount]int
-	for i := range ranks {
-		ranks[i] = 1 << 30
-	}
+	var ranks [slotCount]int // plus one; 0 is none yet
 	for i := range peer.Attributes {
 		a := &peer.Attributes[i]
-		if a.Provenance < least {
+		if a.Provenance < r.MinProvenance {
 			continue
 		}
-		for _, u := range uses[a.Name] {
-			if u.rank < ranks[u.slot] {
-				ranks[u.slot], l.values[u.slot] = u.rank, clean(a.Value)
+		for _, u := range r.uses[a.Name] {
+			if ranks[u.slot] == 0 || u.rank+1 < ranks[u.slot] {
+				ranks[u.slot], l.values[u.slot] = u.rank+1, clean(a.Value)
 			}
 		}
 	}

@@ -13,42 +13,33 @@ import (
 // ownEnd knows how our own end is labelled, and judges every snapshot once.
 type ownEnd struct {
 	source identity.Source
-	policy tlsctx.Policy
-	uses   map[string][]use
-	least  tlsctx.Provenance
 	last   atomic.Pointer[own]
 }
 
-// own is our own end under one snapshot.
+// own is our own end under one snapshot and one set of rules.
 type own struct {
 	snapshot *identity.Snapshot
+	rules    *rules
 	peer     *tlsctx.Peer // nil without an identity
 	labels   identityLabels
 }
 
-func newOwnEnd(c Config) *ownEnd {
-	return &ownEnd{
-		source: c.Identity,
-		policy: tlsctx.Policy{Templates: c.Templates, Attested: c.Attested, Authorize: tlsctx.AuthorizeAny()},
-		uses:   c.Labels.uses(),
-		least:  c.MinProvenance,
-	}
-}
-
 // current returns our own end now.
-func (e *ownEnd) current() *own {
+func (e *ownEnd) current(r *rules) *own {
 	var snapshot *identity.Snapshot
 	if e.source != nil {
 		snapshot, _ = e.source.Snapshot() // without one, we are nobody
 	}
 	last := e.last.Load()
-	if last != nil && last.snapshot == snapshot {
+	if last != nil && last.snapshot == snapshot && last.rules == r {
 		return last
 	}
-	next := &own{snapshot: snapshot, labels: allLabels(unknown)}
+	next := &own{snapshot: snapshot, rules: r, labels: allLabels(unknown)}
 	if snapshot != nil {
-		next.peer = judge(snapshot, e.policy)
-		next.labels = resolve(next.peer, e.uses, e.least, true)
+		next.peer = judge(snapshot, tlsctx.Policy{
+			Templates: r.Templates, Attested: r.Attested, Authorize: tlsctx.AuthorizeAny(),
+		})
+		next.labels = r.resolve(next.peer, true)
 	}
 	e.last.Store(next)
 	return next

@@ -3,7 +3,6 @@ package metrics
 import (
 	"fmt"
 	"net/http"
-	"sync"
 	"sync/atomic"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -13,27 +12,28 @@ import (
 
 // Recorder counts what happens. It is safe for concurrent use.
 type Recorder struct {
-	config   Config
+	sinks    []Sink
+	rules    atomic.Pointer[rules]
 	registry *prometheus.Registry
 	ids      atomic.Uint64
-	own      *ownEnd
+	own      ownEnd
 	live     live
+	sessions sessions
 	traffic  *traffic
 	process  *process
-	sessions sync.Map // *Session
 }
 
 // New returns a Recorder with a registry of its own. It refuses a table of
 // labels that makes no sense.
 func New(config Config) (*Recorder, error) {
-	config = config.withDefaults()
-	if err := config.Labels.Validate(); err != nil {
+	r := &Recorder{
+		sinks: config.Sinks, registry: prometheus.NewRegistry(),
+		own: ownEnd{source: config.Identity}, process: newProcess(config),
+	}
+	if err := r.Apply(config.Rules); err != nil {
 		return nil, err
 	}
-	r := &Recorder{config: config, registry: prometheus.NewRegistry()}
-	r.own = newOwnEnd(config)
-	r.traffic = newTraffic(config, &r.live)
-	r.process = newProcess(config)
+	r.traffic = newTraffic(r, config.Linkerd)
 	all := append(r.process.collectors(), r.traffic, newIdentityCollector(config.Identity),
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	for _, c := range all {
@@ -44,17 +44,31 @@ func New(config Config) (*Recorder, error) {
 	return r, nil
 }
 
+// Apply makes other rules those of the connections that open from now on. It
+// refuses a table of labels that makes no sense, and changes nothing then.
+func (r *Recorder) Apply(rules Rules) error {
+	ready, err := rules.prepare()
+	if err != nil {
+		return err
+	}
+	r.rules.Store(ready)
+	return nil
+}
+
 // Gatherer returns what Prometheus would be told.
 func (r *Recorder) Gatherer() prometheus.Gatherer { return r.registry }
 
 // Registerer takes further collectors, of the stages' own.
 func (r *Recorder) Registerer() prometheus.Registerer { return r.registry }
 
+// maxScrapes bounds the scrapes in progress: each holds all series in memory.
+const maxScrapes = 4
+
 // Handler serves the metrics, in the text format, in OpenMetrics, or in
 // Prometheus's protobuf, which native histograms need; the client chooses.
 func (r *Recorder) Handler() http.Handler {
 	return promhttp.HandlerFor(r.registry, promhttp.HandlerOpts{
 		EnableOpenMetrics:   true,
-		MaxRequestsInFlight: 4,
+		MaxRequestsInFlight: maxScrapes,
 	})
 }

@@ -13,22 +13,20 @@ import (
 )
 
 // traffic counts TCP connections by who talks to whom. It is a collector of its
-// own rather than four vectors: one lookup serves all the metrics of a
+// own rather than a handful of vectors: one lookup serves all the metrics of a
 // combination, bytes are counted where they flow, and what is idle goes.
 type traffic struct {
-	config  Config
-	live    *live
-	uses    map[string][]use
-	foreign map[spiffeid.TrustDomain]bool
-	names   *trafficNames
-
-	overflowed atomic.Uint64
+	r       *Recorder
+	istio   *istioNames
+	linkerd *linkerdNames // nil unless asked for
+	open    *prometheus.Desc
 
 	mu     sync.RWMutex
 	series map[combination]*series
 }
 
-// combination is what one series is counted under.
+// combination is what one series is counted under. Different ones have different
+// labels: a scrape fails if two series have the same.
 type combination struct {
 	reporter  Reporter
 	secured   bool
@@ -48,50 +46,51 @@ type series struct {
 	rendered       atomic.Pointer[rendered]
 }
 
-func newTraffic(c Config, l *live) *traffic {
-	t := &traffic{
-		config: c, live: l, uses: c.Labels.uses(),
-		foreign: make(map[spiffeid.TrustDomain]bool),
-		names:   newTrafficNames(c.Linkerd),
-		series:  make(map[combination]*series),
-	}
-	for _, td := range c.Foreign {
-		t.foreign[td] = true
+func newTraffic(r *Recorder, linkerd bool) *traffic {
+	t := &traffic{r: r, istio: newIstioNames(), series: make(map[combination]*series)}
+	t.open = prometheus.NewDesc("hallmark_connections_open", "TCP connections that are being forwarded.", []string{"reporter"}, nil)
+	if linkerd {
+		t.linkerd = newLinkerdNames()
 	}
 	return t
 }
 
-// open counts a connection that opens.
-func (t *traffic) open(info *ConnectionInfo, own *own) *series {
+// begin counts a connection that opens.
+func (t *traffic) begin(info *ConnectionInfo, own *own) *series {
+	rules := own.rules
 	key := combination{
 		reporter: info.Reporter,
 		secured:  info.Peer != nil && info.Peer.Secured(),
 		own:      own.labels,
-		peer:     resolve(info.Peer, t.uses, t.config.MinProvenance, t.believes(info.Peer, own)),
-		service:  info.Service,
+		peer:     rules.resolve(info.Peer, rules.believes(info.Peer, own)),
 	}
 	if !key.secured { // nobody has shown who they are by TLS, we neither
 		key.own.principal = unknown
 	}
-	return t.get(key, info.Start)
+	destination := &key.peer
+	if info.Reporter == Destination {
+		destination = &key.own
+	}
+	key.service = info.Service.complete(destination.values[namespaceSlot])
+	return t.get(key, rules, time.Now())
 }
 
 // believes says whether the attributes of the peer's trust domain may fill
 // labels.
-func (t *traffic) believes(peer *tlsctx.Peer, own *own) bool {
+func (r *rules) believes(peer *tlsctx.Peer, own *own) bool {
 	if peer == nil {
 		return false
 	}
 	td := peer.ID.TrustDomain()
-	return own.peer != nil && own.peer.ID.TrustDomain() == td || t.foreign[td]
+	return td != (spiffeid.TrustDomain{}) && (own.peer != nil && own.peer.ID.TrustDomain() == td || r.foreign[td])
 }
 
 // get returns the series of the combination, with one more connection open.
-func (t *traffic) get(key combination, now time.Time) *series {
+func (t *traffic) get(key combination, rules *rules, now time.Time) *series {
 	t.mu.RLock()
 	s := t.series[key]
 	if s != nil {
-		s.begin(now) // under the lock, so that it is not idle when it is taken out
+		s.begin(now) // under the lock, so that it is not taken out for being idle
 	}
 	t.mu.RUnlock()
 	if s != nil {
@@ -100,16 +99,12 @@ func (t *traffic) get(key combination, now time.Time) *series {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	s = t.series[key]
-	if s == nil && len(t.series) >= t.config.MaxCombinations {
-		t.expire(now)
+	if s == nil && len(t.series) >= rules.MaxCombinations {
+		t.expire(rules, now)
 	}
-	if s == nil && len(t.series) >= t.config.MaxCombinations {
-		t.overflowed.Add(1)
-		key = combination{
-			reporter: key.reporter, secured: key.secured,
-			own: allLabels(overflow), peer: allLabels(overflow),
-			service: Service{Host: overflow, Name: overflow, Namespace: overflow},
-		}
+	if s == nil && len(t.series) >= rules.MaxCombinations {
+		t.r.process.overflowOf(trafficOverflow).Inc()
+		key = key.overflow()
 		s = t.series[key]
 	}
 	if s == nil {
@@ -120,15 +115,27 @@ func (t *traffic) get(key combination, now time.Time) *series {
 	return s
 }
 
+// overflow is what a combination is counted under when there are too many.
+func (c combination) overflow() combination {
+	ends := allLabels(overflow)
+	return combination{
+		reporter: c.reporter, secured: c.secured, own: ends, peer: ends,
+		service: Service{Host: overflow, Name: overflow, Namespace: overflow},
+	}
+}
+
 // expire forgets what has been idle for long enough. The lock is held.
-func (t *traffic) expire(now time.Time) {
-	if t.config.IdleExpiry < 0 {
+func (t *traffic) expire(rules *rules, now time.Time) {
+	if rules.IdleExpiry < 0 {
 		return
 	}
-	before := now.Add(-t.config.IdleExpiry).UnixNano()
+	before := now.Add(-rules.IdleExpiry).UnixNano()
 	for key, s := range t.series {
-		if s.open.Load() == 0 && s.used.Load() < before {
+		if s.open.Load() == 0 && s.used.Load() <= before {
 			delete(t.series, key)
+			if t.linkerd != nil {
+				t.linkerd.retire(s)
+			}
 		}
 	}
 }
@@ -139,7 +146,7 @@ func (s *series) begin(now time.Time) {
 	s.used.Store(now.UnixNano())
 }
 
-func (s *series) close(f Flag) {
+func (s *series) end(f Flag) {
 	if int(f) >= flags {
 		f = FlagNone
 	}
@@ -169,20 +176,30 @@ func (s Service) complete(destinationNamespace string) Service {
 }
 
 // Describe implements prometheus.Collector.
-func (t *traffic) Describe(ch chan<- *prometheus.Desc) { t.names.describe(ch) }
+func (t *traffic) Describe(ch chan<- *prometheus.Desc) {
+	ch <- t.open
+	t.istio.describe(ch)
+	if t.linkerd != nil {
+		t.linkerd.describe(ch)
+	}
+}
 
 // Collect implements prometheus.Collector: it takes the bytes of the open
 // connections in, and forgets what is idle.
 func (t *traffic) Collect(ch chan<- prometheus.Metric) {
-	t.live.flush()
+	t.r.live.flush()
 	t.mu.Lock()
-	t.expire(time.Now())
-	t.mu.Unlock()
-	t.mu.RLock()
-	defer t.mu.RUnlock()
-	t.names.collectOpen(ch, t.series)
+	defer t.mu.Unlock()
+	t.expire(t.r.rules.Load(), time.Now())
+	open := map[Reporter]int64{Source: 0, Destination: 0}
 	for _, s := range t.series {
-		t.names.collect(ch, s)
+		open[s.reporter] += s.open.Load()
+		t.istio.collect(ch, s)
 	}
-	t.names.collectOverflow(ch, t.overflowed.Load())
+	for reporter, n := range open {
+		ch <- prometheus.MustNewConstMetric(t.open, prometheus.GaugeValue, float64(n), string(reporter))
+	}
+	if t.linkerd != nil {
+		t.linkerd.collect(ch, t.series)
+	}
 }
