@@ -69,8 +69,8 @@ type ConnectionInfo struct {
 	Protocol tlsctx.Protocol
 	How      string
 
-	// Via is the session that the connection is a stream of, or nil: it counts
-	// the stream and its bytes.
+	// Via is the session that the connection is a stream of, or nil: its bytes
+	// are the session's as well.
 	Via *Session
 
 	// Trace is the connection's trace context, or zero.
@@ -113,9 +113,6 @@ func (r *Recorder) OpenConnection(info ConnectionInfo) *Connection {
 	own := r.own.current(r.rules.Load())
 	c := &Connection{r: r, id: r.ids.Add(1), own: own.peer, via: info.Via, info: info}
 	c.series = r.traffic.begin(&info, own)
-	if info.Via != nil {
-		info.Via.begin()
-	}
 	r.live.add(c)
 	if len(r.sinks) > 0 {
 		e := c.event(Outcome{})
@@ -156,7 +153,7 @@ func (c *Connection) Close(outcome Outcome) {
 	c.series.end(outcome.Flag)
 	e := c.event(outcome)
 	if e.Via != nil {
-		e.Via.end(e.Sent, e.Received)
+		e.Via.carried(e.Sent, e.Received)
 	}
 	c.r.process.closed(&e)
 	for _, sink := range c.r.sinks {

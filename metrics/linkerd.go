@@ -1,6 +1,8 @@
 package metrics
 
 import (
+	"slices"
+
 	"github.com/prometheus/client_golang/prometheus"
 )
 
@@ -128,7 +130,7 @@ func (n *linkerdNames) export(ch chan<- prometheus.Metric, labels []string, t *l
 	ch <- prometheus.MustNewConstMetric(n.read, prometheus.CounterValue, float64(t.read), labels...)
 	ch <- prometheus.MustNewConstMetric(n.written, prometheus.CounterValue, float64(t.written), labels...)
 	for errno, closed := range t.closed {
-		ch <- prometheus.MustNewConstMetric(n.closed, prometheus.CounterValue, float64(closed), append(labels[:len(labels):len(labels)], errno)...)
+		ch <- prometheus.MustNewConstMetric(n.closed, prometheus.CounterValue, float64(closed), append(slices.Clip(labels), errno)...)
 	}
 }
 

@@ -46,8 +46,7 @@ type sessions struct {
 	all map[*Session]struct{}
 }
 
-// OpenSession counts a session and returns its guard. Streams count themselves,
-// by [ConnectionInfo].Via.
+// OpenSession counts a session and returns its guard.
 func (r *Recorder) OpenSession(info SessionInfo) *Session {
 	s := &Session{r: r, id: r.ids.Add(1), info: info, opened: time.Now()}
 	r.sessions.mu.Lock()
@@ -75,19 +74,22 @@ func (s *Session) Close(reason string) {
 	s.r.process.sessionClosed(s.info.Side, s.info.Kind, reason)
 }
 
-// begin counts a stream that opens.
-func (s *Session) begin() {
+// OpenStream counts a stream of the session; done, to be called once, its end.
+// Its bytes are counted by [ConnectionInfo].Via.
+func (s *Session) OpenStream() (done func()) {
 	s.total.Add(1)
 	s.streams.Add(1)
 	s.r.process.streamOpened(s.info.Side)
+	return func() {
+		s.streams.Add(-1)
+		s.r.process.streamClosed(s.info.Side)
+	}
 }
 
-// end counts a stream that ends.
-func (s *Session) end(sent, received uint64) {
+// carried adds what a stream that ends has carried.
+func (s *Session) carried(sent, received uint64) {
 	s.sent.Add(sent)
 	s.received.Add(received)
-	s.streams.Add(-1)
-	s.r.process.streamClosed(s.info.Side)
 }
 
 // SessionState is what is known of an open session.
