@@ -170,7 +170,7 @@ func (c Config) detect(ctx context.Context) (found identity.Attributes, warnings
 	}
 	var all []identity.Attribute
 	for _, kv := range r.Attributes() {
-		all = append(all, identity.Attribute{Name: string(kv.Key), Value: kv.Value.Emit()})
+		all = append(all, identity.Attribute{Name: string(kv.Key), Value: kv.Value.String()})
 	}
 	found, left := c.fit(all)
 	return found, append(warnings, left...)

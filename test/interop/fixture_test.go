@@ -1,6 +1,7 @@
 package interop
 
 import (
+	"bufio"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -9,6 +10,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/http"
 	"strings"
 	"testing"
 	"time"
@@ -16,7 +18,10 @@ import (
 	"github.com/hallmark-mesh/hallmark/identity"
 	"github.com/hallmark-mesh/hallmark/test/ca"
 	"github.com/hallmark-mesh/hallmark/tlsctx"
+	"go.uber.org/goleak"
 )
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // limit is how long one exchange may take on a loaded machine.
 const limit = time.Minute
@@ -56,6 +61,40 @@ type met struct {
 // serve accepts one connection with our server, greets, and reads a line.
 func (m *mesh) serve(t *testing.T, config tlsctx.ServerConfig) (address string, result <-chan met) {
 	t.Helper()
+	return m.serveThat(t, config, greet)
+}
+
+// talk is what our server does with a connection after the handshake. It returns
+// the first that the client said.
+type talk func(conn net.Conn, peer *tlsctx.Peer) (got string, err error)
+
+// greet speaks first.
+func greet(conn net.Conn, _ *tlsctx.Peer) (got string, err error) {
+	if _, err := io.WriteString(conn, greeting); err != nil {
+		return "", err
+	}
+	line := make([]byte, 256)
+	n, err := conn.Read(line)
+	if errors.Is(err, io.EOF) {
+		err = nil
+	}
+	return string(line[:n]), err
+}
+
+// answerHTTP answers one request with who asks.
+func answerHTTP(conn net.Conn, peer *tlsctx.Peer) (got string, err error) {
+	request, err := http.ReadRequest(bufio.NewReader(conn))
+	if err != nil {
+		return "", err
+	}
+	said := fmt.Sprintf("%s aware=%t", peer.ID, peer.Aware)
+	_, err = fmt.Fprintf(conn, "HTTP/1.1 200 OK\r\nContent-Length: %d\r\nConnection: close\r\n\r\n%s", len(said), said)
+	return request.Method, err
+}
+
+// serveThat accepts one connection with our server, and talks.
+func (m *mesh) serveThat(t *testing.T, config tlsctx.ServerConfig, then talk) (address string, result <-chan met) {
+	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -71,7 +110,7 @@ func (m *mesh) serve(t *testing.T, config tlsctx.ServerConfig) (address string, 
 		}
 		defer raw.Close()
 		_ = raw.SetDeadline(time.Now().Add(limit))
-		r := m.exchange(t, &wiretap{Conn: raw}, config)
+		r := m.exchange(t, &wiretap{Conn: raw}, config, then)
 		if r.err != nil {
 			t.Logf("our server: %v", r.err)
 		}
@@ -81,7 +120,7 @@ func (m *mesh) serve(t *testing.T, config tlsctx.ServerConfig) (address string, 
 	return listener.Addr().String(), done
 }
 
-func (m *mesh) exchange(t *testing.T, tap *wiretap, config tlsctx.ServerConfig) met {
+func (m *mesh) exchange(t *testing.T, tap *wiretap, config tlsctx.ServerConfig, then talk) met {
 	outer := config.TLS()
 	inner := outer.GetConfigForClient
 	outer.GetConfigForClient = func(hello *tls.ClientHelloInfo) (*tls.Config, error) {
@@ -100,15 +139,8 @@ func (m *mesh) exchange(t *testing.T, tap *wiretap, config tlsctx.ServerConfig) 
 		return met{err: err}
 	}
 	sent := tap.certificates(t, "SERVER", conn.ConnectionState().CipherSuite)
-	if _, err := io.WriteString(conn, greeting); err != nil {
-		return met{err: err}
-	}
-	line := make([]byte, 256)
-	n, err := conn.Read(line)
-	if errors.Is(err, io.EOF) {
-		err = nil
-	}
-	return met{peer: peer, sent: sent, got: string(line[:n]), err: err}
+	got, err := then(conn, peer)
+	return met{peer: peer, sent: sent, got: got, err: err}
 }
 
 // dial shakes hands with a server, sends a line and reads what comes back until

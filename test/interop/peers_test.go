@@ -1,16 +1,21 @@
 package interop
 
 import (
+	"crypto/tls"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/hallmark-mesh/hallmark/test/ca"
 	"github.com/hallmark-mesh/hallmark/test/components"
 	"github.com/hallmark-mesh/hallmark/tlsctx"
+	"github.com/spiffe/go-spiffe/v2/bundle/x509bundle"
 	"github.com/spiffe/go-spiffe/v2/spiffetls/tlsconfig"
+	"github.com/spiffe/go-spiffe/v2/svid/x509svid"
 )
 
 // host is 127.0.0.1 under a name that the SVIDs hold.
@@ -99,14 +104,30 @@ func TestUnawareClientGoSPIFFE(t *testing.T) {
 	m.check(t, <-served, "")
 }
 
-// TestUnawareClientCurl speaks HTTP through the greeting server by hand: curl
-// must get a whole response.
 func TestUnawareClientCurl(t *testing.T) {
+	for name, alpn := range map[string]string{"--alpn": "http/1.1", "--no-alpn": ""} {
+		t.Run(name, func(t *testing.T) {
+			m := newMesh(t)
+			address, served := m.serveThat(t, tlsctx.ServerConfig{Registered: []string{"http/1.1"}}, answerHTTP)
+			m.curl(t, address, name)
+			m.check(t, <-served, alpn)
+		})
+	}
+}
+
+// TestUnawareClientCurlOfNetHTTP has curl negotiate with net/http behind our
+// adapter.
+func TestUnawareClientCurlOfNetHTTP(t *testing.T) {
 	m := newMesh(t)
-	address := m.serveHTTP(t)
-	out := components.Output(t, components.Process{Path: components.Command(t, "curl"), Args: []string{
-		"--silent", "--show-error", "--fail", "--cacert", m.files.Bundle, "--cert", m.files.Chain, "--key", m.files.Key, "https://" + host(address) + "/",
-	}})
+	m.curl(t, m.serveHTTP(t))
+}
+
+// curl asks our server for what it says of curl.
+func (m *mesh) curl(t *testing.T, address string, args ...string) {
+	t.Helper()
+	out := components.Output(t, components.Process{Path: components.Command(t, "curl"), Args: append(args,
+		"--silent", "--show-error", "--fail", "--cacert", m.files.Bundle, "--cert", m.files.Chain, "--key", m.files.Key, "https://"+host(address)+"/",
+	)})
 	if want := m.other.ID().String() + " aware=false"; !strings.Contains(out, want) {
 		t.Errorf("curl got %q, want %q", out, want)
 	}
@@ -146,8 +167,40 @@ var servers = []struct {
 		}, Ready: components.Accepts("tcp", address)})
 		return "GET / HTTP/1.1\r\nHost: localhost\r\n\r\n", "Cipher:"
 	}, ""},
+	{"go-spiffe", startGoSPIFFE, ""},
 	{"nginx", startNginx, "http/1.1"},
 	{"haproxy", startHAProxy, "http/1.1"},
+}
+
+// startGoSPIFFE serves an echo the way that go-spiffe's users do it.
+func startGoSPIFFE(t *testing.T, f ca.Files, address string) (send, want string) {
+	t.Helper()
+	svid, err := x509svid.Load(f.Chain, f.Key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	bundle, err := x509bundle.Load(svid.ID.TrustDomain(), f.Bundle)
+	if err != nil {
+		t.Fatal(err)
+	}
+	listener, err := tls.Listen("tcp", address, tlsconfig.MTLSServerConfig(svid, bundle, tlsconfig.AuthorizeMemberOf(svid.ID.TrustDomain())))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var wg sync.WaitGroup
+	t.Cleanup(func() {
+		_ = listener.Close()
+		wg.Wait()
+	})
+	wg.Go(func() {
+		conn, err := listener.Accept()
+		if err != nil {
+			return
+		}
+		defer conn.Close()
+		_, _ = io.Copy(conn, conn)
+	})
+	return "hello\n", "hello"
 }
 
 func TestUnawareServers(t *testing.T) {
@@ -206,7 +259,7 @@ frontend in
 func TestUnawareClientsThatProxy(t *testing.T) {
 	t.Run("nginx", func(t *testing.T) {
 		m := newMesh(t)
-		backend := m.serveHTTP(t)
+		backend, served := m.serveThat(t, tlsctx.ServerConfig{}, answerHTTP)
 		front := components.FreeAddr(t)
 		dir := components.TempDirFor(t, nil)
 		config := fmt.Sprintf(`daemon off; master_process off; pid %[1]s/pid; error_log stderr info;
@@ -233,10 +286,11 @@ http {
 			Path: components.Command(t, "nginx"), Args: []string{"-p", dir, "-c", path, "-e", "stderr"}, Ready: components.Accepts("tcp", front),
 		})
 		m.fetch(t, front)
+		m.check(t, <-served, "")
 	})
 	t.Run("haproxy", func(t *testing.T) {
 		m := newMesh(t)
-		backend := m.serveHTTP(t)
+		backend, served := m.serveThat(t, tlsctx.ServerConfig{Registered: []string{"http/1.1"}}, answerHTTP)
 		front := components.FreeAddr(t)
 		startHAProxyWith(t, fmt.Sprintf(`
 frontend in
@@ -246,6 +300,7 @@ backend out
   server s %s ssl crt %s ca-file %s verify required sni str(localhost) verifyhost localhost alpn http/1.1 ssl-min-ver TLSv1.3
 `, front, backend, joined(t, m.files), m.files.Bundle), components.Accepts("tcp", front))
 		m.fetch(t, front)
+		m.check(t, <-served, "http/1.1")
 	})
 }
 

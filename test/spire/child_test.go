@@ -21,6 +21,7 @@ import (
 	"github.com/hallmark-mesh/hallmark/identity/workload"
 	"github.com/hallmark-mesh/hallmark/test/spire"
 	"github.com/hallmark-mesh/hallmark/tlsctx"
+	"go.uber.org/goleak"
 )
 
 // childEnv makes the test binary a workload: SPIRE tells workloads apart by
@@ -40,7 +41,7 @@ func TestMain(m *testing.M) {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
-	os.Exit(m.Run())
+	goleak.VerifyTestMain(m)
 }
 
 // outcome is what one end of a handshake says of it.

@@ -72,7 +72,7 @@ func Run(ctx context.Context, c Config, changed func()) {
 				settled.Reset(min(c.Settle, time.Until(first.Add(restless*c.Settle))))
 			}
 			continue
-		case <-w.errors(): // such as an overflow: events were lost
+		case <-w.troubles(): // such as an overflow: events were lost
 		case <-poll.C:
 		case <-settled.C:
 		}
@@ -120,7 +120,7 @@ func (w *watcher) events() <-chan fsnotify.Event {
 	return w.inner.Events
 }
 
-func (w *watcher) errors() <-chan error {
+func (w *watcher) troubles() <-chan error {
 	if w.inner == nil {
 		return nil
 	}
