@@ -67,7 +67,8 @@ func Client(ctx context.Context, conn net.Conn, config *ClientConfig) (*Conn, er
 // TLS returns a tls.Config for one connection, for those who run crypto/tls or
 // QUIC themselves. It holds one snapshot: ask for a new one for every
 // connection. When Handshake has returned nil, [Verifier.Verify] on the
-// connection's state says who the server is.
+// connection's state says who the server is. What only [Client] can find out is
+// whether an aware server asked for our certificate at all, as it has to.
 func (c *ClientConfig) TLS() (*tls.Config, error) {
 	return (&clientHandshake{config: c}).tls()
 }

@@ -1,6 +1,7 @@
 package tlsctx
 
 import (
+	"crypto/x509"
 	"fmt"
 	"maps"
 	"slices"
@@ -151,4 +152,10 @@ func TestDiscloseRefusesMoreThanFits(t *testing.T) {
 			wantReason(t, client, RefusedByPeer)
 		})
 	}
+}
+
+// TestMintRefusesAKeyThatDoesNotFit, whatever its kind.
+func TestMintRefusesAKeyThatDoesNotFit(t *testing.T) {
+	_, err := Mint(&x509.Certificate{RawSubjectPublicKeyInfo: make([]byte, 1<<20)}, Context{})
+	wantReason(t, outcome{err: err}, TooLarge)
 }

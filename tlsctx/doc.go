@@ -9,14 +9,15 @@
 // at the end of the sender's Certificate message (attributes, target, trace
 // context), which the SVID's own CertificateVerify authenticates.
 //
-// A program uses it in one of four ways:
+// A program uses it in one of these ways:
 //
 //   - [Client] and [Server] run a handshake over any net.Conn;
 //   - [Dialer] and [Listener] do so for connections they open and accept;
 //   - [ClientConfig.TLS] and [ServerConfig.TLS] give a tls.Config, and
 //     [Verifier] judges a tls.ConnectionState, for those who bring their own
 //     TLS or QUIC stack;
-//   - package grpccreds below this one is for grpc-go.
+//   - packages httpctx and grpccreds below this one are for net/http and for
+//     grpc-go.
 //
 // [Plain] is the handshake that is none, so that code above need not care.
 //

@@ -56,6 +56,9 @@ func encodeName(commonName string) []byte {
 // context that makes a certificate of more than 4 KiB is refused with the reason
 // [TooLarge].
 func Mint(leaf *x509.Certificate, c Context) ([]byte, error) {
+	if n := len(leaf.RawSubjectPublicKeyInfo); n > maxContextCertificate {
+		return nil, failure(TooLarge, "own public key of %d bytes fits into no context certificate of %d", n, maxContextCertificate)
+	}
 	digest := sha256.Sum256(leaf.Raw)
 	value, err := extension{digest: &digest, Context: c}.encode()
 	if err != nil {
