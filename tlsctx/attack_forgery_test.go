@@ -160,6 +160,7 @@ var lookalikeForgeries = []forgery{
 	{"text-soft-hyphen", attributeOf(tagUTF8String, "ad\u00admin"), MalformedContext},
 	{"text-byte-order-mark", attributeOf(tagUTF8String, "\ufeffadmin"), MalformedContext},
 	{"text-tag-character", attributeOf(tagUTF8String, "admin\U000e0041"), MalformedContext},
+	{"text-noncharacter", attributeOf(tagUTF8String, "x\ufffe"), MalformedContext},
 	{"text-private-use", attributeOf(tagUTF8String, "\ue000"), MalformedContext},
 	{"text-not-nfc", attributeOf(tagUTF8String, "cafe\u0301"), MalformedContext},
 	{"text-compatibility-singleton", attributeOf(tagUTF8String, "\u212b"), MalformedContext}, // ANGSTROM SIGN
