@@ -72,7 +72,8 @@ func Run(ctx context.Context, c Config, changed func()) {
 				settled.Reset(min(c.Settle, time.Until(first.Add(restless*c.Settle))))
 			}
 			continue
-		case <-w.troubles(): // such as an overflow: events were lost
+		case err := <-w.troubles(): // such as an overflow: events were lost
+			c.Logger.Debug("file system events: looking at the files anyway", zap.Error(err))
 		case <-poll.C:
 		case <-settled.C:
 		}
