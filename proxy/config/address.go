@@ -1,7 +1,6 @@
 package config
 
 import (
-	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -81,43 +80,4 @@ func isHostName(s string) bool {
 	return len(s) <= 253 && all(strings.Split(s, "."), func(label string) bool {
 		return isDNSLabel(strings.ToLower(strings.ReplaceAll(label, "_", "x")))
 	})
-}
-
-// checkSNI reports whether s may be a TLS server name (RFC 6066, section 3).
-func checkSNI(s string) error {
-	if _, err := netip.ParseAddr(s); err == nil || !isHostName(s) || strings.HasSuffix(s, ".") {
-		return fmt.Errorf("%.80q is no DNS name without a dot at its end, as TLS wants of a server name", s)
-	}
-	return nil
-}
-
-// checkWorkloadAPI reports whether the address is one of a Workload API
-// (SPIFFE_Workload_Endpoint, section 4).
-func checkWorkloadAPI(address string) error {
-	if path, ok := strings.CutPrefix(address, "unix:"); ok {
-		path = strings.TrimPrefix(path, "//")
-		if !strings.HasPrefix(path, "/") {
-			return fmt.Errorf("%.80q has no absolute path: want one such as unix:///run/spire/agent.sock", address)
-		}
-		return nil
-	}
-	host, ok := strings.CutPrefix(address, "tcp://")
-	if _, err := netip.ParseAddrPort(host); !ok || err != nil {
-		return fmt.Errorf("%.80q is no address of a Workload API: want unix:///path or tcp://IP:port", address)
-	}
-	return nil
-}
-
-// checkTarget reports whether name may be that of a target, as the context
-// carries it.
-func checkTarget(name string, limit int) error {
-	if len(name) > limit {
-		return fmt.Errorf("%d bytes are more than the %d allowed", len(name), limit)
-	}
-	for i := range len(name) {
-		if name[i] <= ' ' || name[i] > '~' {
-			return errors.New("holds a byte outside printable ASCII, or a space")
-		}
-	}
-	return nil
 }

@@ -3,19 +3,9 @@ package config
 import (
 	"fmt"
 	"slices"
-
-	"github.com/hallmark-mesh/hallmark/tlsctx"
 )
 
 func checkInbound(w *written, spec *InboundSpec) {
-	if spec.Listen != "" {
-		if _, err := parseListen(spec.Listen); err != nil {
-			w.problem("spec.listen", "%s", err)
-		}
-	}
-	if len(spec.Sessions) == 0 {
-		w.problem("spec.sessions", "is empty: want Raw, Mux or both")
-	}
 	for i, s := range spec.Sessions {
 		path := fmt.Sprintf("spec.sessions[%d]", i)
 		switch {
@@ -29,7 +19,9 @@ func checkInbound(w *written, spec *InboundSpec) {
 	first := make(map[string]int)
 	for i, t := range spec.Targets {
 		path := fmt.Sprintf("spec.targets[%d]", i)
-		checkInboundTarget(w, path, spec.Listen, &t)
+		if t.Address == spec.Listen {
+			w.problem(path+".address", "is the address that this Inbound listens on: it would forward to itself")
+		}
 		if earlier, twice := first[t.Name]; twice && t.Name != "" {
 			w.problem(path+".name", "%q is the name of targets[%d] as well", t.Name, earlier)
 		} else {
@@ -38,44 +30,12 @@ func checkInbound(w *written, spec *InboundSpec) {
 	}
 }
 
-func checkInboundTarget(w *written, path, listen string, t *Target) {
-	if err := checkTarget(t.Name, tlsctx.MaxTarget); err != nil {
-		w.problem(path+".name", "%.80q %s", t.Name, err)
-	}
-	if t.Address == "" {
-		return
-	}
-	if _, err := parseDial(t.Address); err != nil {
-		w.problem(path+".address", "%s", err)
-	} else if t.Address == listen {
-		w.problem(path+".address", "is the address that this Inbound listens on: it would forward to itself")
-	}
-}
-
 func checkOutbound(w *written, spec *OutboundSpec) {
-	if spec.Listen != "" {
-		a, err := parseListen(spec.Listen)
-		switch {
-		case err != nil:
-			w.problem("spec.listen", "%s", err)
-		case !a.ip.IsLoopback():
-			w.warning("spec.listen", "whoever can connect to %s speaks with this workload's identity: loopback is safer", spec.Listen)
-		}
+	if a, err := parseListen(spec.Listen); err == nil && !a.ip.IsLoopback() {
+		w.warning("spec.listen", "whoever can connect to %s speaks with this workload's identity: loopback is safer", spec.Listen)
 	}
-	if spec.To != "" {
-		if _, err := parseDial(spec.To); err != nil {
-			w.problem("spec.to", "%s", err)
-		} else if spec.To == spec.Listen {
-			w.problem("spec.to", "is the address that this Outbound listens on: it would forward to itself")
-		}
-	}
-	if err := checkTarget(spec.Target, tlsctx.MaxTarget); err != nil {
-		w.problem("spec.target", "%.80q %s", spec.Target, err)
-	}
-	if spec.SNI != "" {
-		if err := checkSNI(spec.SNI); err != nil {
-			w.problem("spec.sni", "%s", err)
-		}
+	if spec.To == spec.Listen {
+		w.problem("spec.to", "is the address that this Outbound listens on: it would forward to itself")
 	}
 	checkAcceptProxyProtocol(w, spec.AcceptProxyProtocol.From)
 	for i, e := range spec.Expect {

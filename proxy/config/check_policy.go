@@ -6,20 +6,12 @@ import (
 	"strings"
 
 	"github.com/spiffe/go-spiffe/v2/spiffeid"
-
-	"github.com/hallmark-mesh/hallmark/identity"
-	"github.com/hallmark-mesh/hallmark/tlsctx"
 )
 
 func checkPolicy(w *written, spec *AuthorizationPolicySpec) {
 	for i, name := range spec.Targets {
-		path := fmt.Sprintf("spec.targets[%d]", i)
-		err := checkTarget(name, tlsctx.MaxTarget)
-		switch {
-		case err != nil:
-			w.problem(path, "%.80q %s", name, err)
-		case slices.Contains(spec.Targets[:i], name):
-			w.problem(path, "%q is given twice", name)
+		if slices.Contains(spec.Targets[:i], name) {
+			w.problem(fmt.Sprintf("spec.targets[%d]", i), "%q is given twice", name)
 		}
 	}
 	for i, port := range spec.Ports {
@@ -73,21 +65,9 @@ func checkSource(w *written, path string, s *PolicySource) {
 }
 
 func checkCondition(w *written, path string, c *PolicyCondition) {
-	if c.Attribute != "" {
-		checkAttributeName(w, path+".attribute", c.Attribute)
-	}
 	if len(c.Values)+len(c.NotValues) == 0 {
 		w.problem(path, "has neither values nor notValues")
 	}
-	values := func(field string, values []string) {
-		for i, v := range values {
-			if err := identity.ValidateAttributeValue(v); err != nil {
-				w.problem(fmt.Sprintf("%s.%s[%d]", path, field, i), "no attribute is ever so: %s", err)
-			}
-		}
-	}
-	values("values", c.Values)
-	values("notValues", c.NotValues)
 	for i, v := range c.Values {
 		if slices.Contains(c.NotValues, v) {
 			w.problem(fmt.Sprintf("%s.values[%d]", path, i), "%q is among notValues as well", v)

@@ -4,8 +4,6 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
-	"strconv"
-	"strings"
 
 	"github.com/spiffe/go-spiffe/v2/spiffeid"
 
@@ -19,41 +17,19 @@ func checkProxy(w *written, spec *ProxySpec) {
 	checkAttributes(w, spec.Attributes)
 	checkTrustDomains(w, spec.TrustDomains)
 	checkDisclosure(w, &spec.Disclosure)
-	checkLabels(w, &spec.Metrics.Labels)
 	if spec.Metrics.MinProvenance == tlsctx.Asserted {
 		w.warning("spec.metrics.minProvenance", "labels are any peer's own word with asserted")
 	}
-	if spec.AccessLog.Output == "" {
-		w.problem("spec.accessLog.output", "is empty: want stdout, stderr, none or a file")
-	}
-	checkLocal(w, spec.Metrics.Listen, "spec.metrics.listen", false)
-	checkLocal(w, spec.Admin.Listen, "spec.admin.listen", true)
-}
-
-// checkLocal checks an address to listen on that may be left out.
-func checkLocal(w *written, address, path string, loopback bool) {
-	if address == "" {
-		return
-	}
-	a, err := parseListen(address)
-	switch {
-	case err != nil:
-		w.problem(path, "%s", err)
-	case loopback && !a.ip.IsLoopback():
-		w.problem(path, "%q is not on loopback: what is served there is the operator's alone, want an IP address such as 127.0.0.1", address)
+	if a, err := parseListen(spec.Admin.Listen); err == nil && !a.ip.IsLoopback() {
+		w.problem("spec.admin.listen", "%q is not on loopback: what is served there is the operator's alone, want an IP address such as 127.0.0.1", spec.Admin.Listen)
 	}
 }
 
 func checkIdentity(w *written, i *Identity) {
 	f := &i.Files
 	given := f.Certificate != "" || f.Key != "" || f.Bundle != "" || len(f.Federated) > 0
-	if i.WorkloadAPI != "" {
-		if err := checkWorkloadAPI(i.WorkloadAPI); err != nil {
-			w.problem("spec.identity.workloadAPI", "%s", err)
-		}
-		if given {
-			w.problem("spec.identity.files", "is given beside workloadAPI: an identity comes from one of them")
-		}
+	if given && i.WorkloadAPI != "" {
+		w.problem("spec.identity.files", "is given beside workloadAPI: an identity comes from one of them")
 	}
 	for name, file := range map[string]string{"certificate": f.Certificate, "key": f.Key, "bundle": f.Bundle} {
 		if given && file == "" {
@@ -73,18 +49,10 @@ func checkAttributes(w *written, attributes map[string]string) {
 	if n := len(attributes); n > identity.MaxAttributes {
 		w.problem("spec.attributes", "%d are more than the %d allowed", n, identity.MaxAttributes)
 	}
-	for name, value := range attributes {
-		path := fmt.Sprintf("spec.attributes[%q]", name)
-		checkAttributeName(w, path, name)
-		if err := identity.ValidateAttributeValue(value); err != nil {
-			w.problem(path, "%s", err)
+	for name := range attributes {
+		if err := checkAttributeName(name); err != nil {
+			w.problem(fmt.Sprintf("spec.attributes[%q]", name), "%s", err)
 		}
-	}
-}
-
-func checkAttributeName(w *written, path, name string) {
-	if err := identity.ValidateAttributeName(name); err != nil {
-		w.problem(path, "%s", strings.TrimPrefix(err.Error(), "identity: "))
 	}
 }
 
@@ -107,39 +75,12 @@ func checkTrustDomains(w *written, domains []TrustDomain) {
 }
 
 func checkDisclosure(w *written, d *Disclosure) {
-	names := func(path string, list []string) {
-		for i, name := range list {
-			if name != tlsctx.AllAttributes {
-				checkAttributeName(w, path+"["+strconv.Itoa(i)+"]", name)
-			}
-		}
-	}
-	names("spec.disclosure.public", d.Public)
 	var seen []spiffeid.TrustDomain
 	for i, to := range d.To {
-		path := fmt.Sprintf("spec.disclosure.to[%d]", i)
 		if slices.Contains(seen, to.TrustDomain) {
-			w.problem(path+".trustDomain", "%q is given twice", to.TrustDomain.Name())
+			w.problem(fmt.Sprintf("spec.disclosure.to[%d].trustDomain", i), "%q is given twice", to.TrustDomain.Name())
 		}
 		seen = append(seen, to.TrustDomain)
-		names(path+".attributes", to.Attributes)
-	}
-}
-
-func checkLabels(w *written, l *Labels) {
-	for label, names := range l.byName() {
-		for i, name := range names {
-			checkAttributeName(w, fmt.Sprintf("spec.metrics.labels.%s[%d]", label, i), name)
-		}
-	}
-}
-
-// byName returns the lists by the names of their fields.
-func (l *Labels) byName() map[string][]string {
-	return map[string][]string{
-		"workload": l.Workload, "namespace": l.Namespace,
-		"canonicalService": l.CanonicalService, "canonicalRevision": l.CanonicalRevision,
-		"app": l.App, "version": l.Version, "cluster": l.Cluster,
 	}
 }
 

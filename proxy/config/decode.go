@@ -11,7 +11,7 @@ import (
 
 // maxNodes bounds what is read of one file, aliases counted as what they stand
 // for: they can make a small file stand for a huge one.
-const maxNodes = 1 << 20
+const maxNodes = 1 << 18
 
 // decoder reads the nodes of one file into values, and collects every mistake.
 type decoder struct {
@@ -37,22 +37,29 @@ func (d *decoder) problem(n *yaml.Node, path, format string, args ...any) {
 	d.problems = append(d.problems, Problem{File: d.file, Line: n.Line, Field: path, Text: fmt.Sprintf(format, args...)})
 }
 
-// resolve follows an alias, and reports whether there is something to read: not
-// for null, which leaves the default, as in Kubernetes.
+// resolve follows an alias, and reports whether there is something to read. An
+// empty value is a mistake, such as a list of which all entries are commented
+// out: it could be taken for none as well as for any.
 func (d *decoder) resolve(n *yaml.Node, path string) (*yaml.Node, bool) {
 	if n.Kind == yaml.AliasNode {
 		n = n.Alias
 	}
 	d.nodes++
-	if d.nodes == maxNodes+1 {
+	switch {
+	case d.nodes == maxNodes+1:
 		d.problem(n, path, "file holds more than %d values, those that aliases stand for counted", maxNodes)
+	case d.nodes <= maxNodes && isNull(n):
+		d.problem(n, path, "is empty: give it a value, or leave it out")
 	}
-	return n, d.nodes <= maxNodes && (n.Kind != yaml.ScalarNode || n.ShortTag() != tagNull)
+	return n, d.nodes <= maxNodes && !isNull(n)
+}
+
+func isNull(n *yaml.Node) bool {
+	return n.Kind == yaml.ScalarNode && n.ShortTag() == tagNull
 }
 
 // value reads a node into v, which holds the default.
 func (d *decoder) value(n *yaml.Node, v reflect.Value, path string, at places) {
-	at[path] = n.Line
 	n, ok := d.resolve(n, path)
 	if !ok {
 		return
@@ -96,6 +103,7 @@ func (d *decoder) structure(n *yaml.Node, v reflect.Value, path string, at place
 		i := slices.IndexFunc(fields, func(f field) bool { return f.name == key })
 		switch {
 		case i >= 0:
+			at[join(path, key)] = keyNode.Line
 			d.value(value, v.Field(fields[i].index), join(path, key), at)
 		case v.Type() == reflect.TypeFor[Metadata]() && slices.Contains(serverMetadata(), key):
 		default:
@@ -114,10 +122,7 @@ func (d *decoder) list(n *yaml.Node, v reflect.Value, path string, at places) {
 		element := reflect.New(v.Type().Elem()).Elem()
 		setDefaults(element)
 		place := fmt.Sprintf("%s[%d]", path, i)
-		if item.Kind == yaml.ScalarNode && item.ShortTag() == tagNull {
-			d.problem(item, place, "is empty")
-			continue
-		}
+		at[place] = item.Line
 		d.value(item, element, place, at)
 		v.Set(reflect.Append(v, element))
 	}

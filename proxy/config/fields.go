@@ -11,9 +11,11 @@ type field struct {
 	index    int
 	initial  string // the default, as text
 	has      bool   // there is a default
-	required bool
-	positive bool
-	secret   bool
+	required bool   // it must be given and not be empty
+	nonempty bool   // if it is given it must not be empty
+	positive bool   // it must be more than 0
+	secret   bool   // it is not shown
+	form     string // see checkForm
 }
 
 // fieldsOf returns the fields of a struct, in order, without those that are not
@@ -29,8 +31,8 @@ func fieldsOf(t reflect.Type) []field {
 		initial, has := f.Tag.Lookup("default")
 		check := f.Tag.Get("check")
 		fields = append(fields, field{
-			name: name, index: i, initial: initial, has: has,
-			required: check == "required", positive: check == "positive", secret: f.Tag.Get("secret") == "true",
+			name: name, index: i, initial: initial, has: has, form: f.Tag.Get("form"), secret: f.Tag.Get("secret") == "true",
+			required: check == "required", nonempty: check == "nonempty", positive: check == "positive",
 		})
 	}
 	return fields

@@ -25,7 +25,7 @@ func into[T any](key string, target *T) setting {
 		if !ok {
 			return fmt.Errorf("cannot be read into a %s", v.Type())
 		}
-		if e, ok := v.Interface().(enum); ok { // capitals are for files
+		if e, ok := reflect.TypeAssert[enum](v); ok { // capitals are for files
 			if i := slices.IndexFunc(e.values(), func(known string) bool { return strings.EqualFold(known, value) }); i >= 0 {
 				value = e.values()[i]
 			}
@@ -78,7 +78,7 @@ func ParseInboundFlag(text string) (Inbound, error) {
 	w := flagged(KindInbound, in.Metadata)
 	checkResource(w, &in.Metadata, &in.Spec)
 	checkInbound(w, &in.Spec)
-	return in, Problems(w.distinct()).asError()
+	return in, w.distinct().asError()
 }
 
 // ParseOutboundFlag parses the short form of an Outbound:
@@ -113,7 +113,7 @@ func ParseOutboundFlag(text string, expect ...Expectation) (Outbound, error) {
 	w := flagged(KindOutbound, out.Metadata)
 	checkResource(w, &out.Metadata, &out.Spec)
 	checkOutbound(w, &out.Spec)
-	return out, Problems(w.distinct()).asError()
+	return out, w.distinct().asError()
 }
 
 // ParseExpectation parses an expected identity: a SPIFFE ID, such as

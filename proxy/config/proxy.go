@@ -22,7 +22,7 @@ type ProxySpec struct {
 
 	// Attributes are attributes of this workload, beside those that are found
 	// out by themselves, and overruling them.
-	Attributes map[string]string `json:"attributes"`
+	Attributes map[string]string `json:"attributes" form:"value"`
 
 	// TrustDomains say what is known of trust domains, the own one included.
 	TrustDomains []TrustDomain `json:"trustDomains"`
@@ -64,7 +64,7 @@ type Identity struct {
 	// WorkloadAPI is the address of the SPIFFE Workload API, such as
 	// unix:///run/spire/agent.sock. Empty means the environment variable
 	// SPIFFE_ENDPOINT_SOCKET.
-	WorkloadAPI string `json:"workloadAPI"`
+	WorkloadAPI string `json:"workloadAPI" form:"workload-api"`
 
 	// SPIFFEID chooses among several SVIDs. Empty means the first.
 	SPIFFEID spiffeid.ID `json:"spiffeID"`
@@ -123,7 +123,7 @@ type TrustDomain struct {
 type Disclosure struct {
 	// Public are the attributes told to whoever can connect: a server speaks
 	// first in the handshake.
-	Public []string `json:"public"`
+	Public []string `json:"public" form:"disclosed"`
 
 	// To are the attributes told to servers, once they are authenticated and
 	// expected, by their trust domain. The own trust domain is told everything
@@ -137,7 +137,7 @@ type DisclosureTo struct {
 	TrustDomain spiffeid.TrustDomain `json:"trustDomain" check:"required"`
 
 	// Attributes are the names, or "*".
-	Attributes []string `json:"attributes"`
+	Attributes []string `json:"attributes" form:"disclosed"`
 }
 
 // Timeouts bound how long things may take. 0 means no bound, where a field
@@ -242,7 +242,7 @@ type Detection struct {
 type Metrics struct {
 	// Listen is the TCP address of /metrics, /healthz and /readyz, [IP]:port.
 	// Empty means not to serve them.
-	Listen string `json:"listen"`
+	Listen string `json:"listen" form:"listen"`
 
 	// MinProvenance says how far an attribute must be believed to become a
 	// label: asserted, verified or attested. With asserted, a label is any
@@ -269,36 +269,36 @@ type Metrics struct {
 // of which the first that is known counts.
 type Labels struct {
 	// Workload becomes source_workload and destination_workload.
-	Workload []string `json:"workload" default:"k8s.deployment.name,k8s.statefulset.name,k8s.daemonset.name,k8s.cronjob.name,k8s.job.name,service.name,k8s.service_account.name"`
+	Workload []string `json:"workload" default:"k8s.deployment.name,k8s.statefulset.name,k8s.daemonset.name,k8s.cronjob.name,k8s.job.name,service.name,k8s.service_account.name" form:"attribute"`
 
 	// Namespace becomes source_workload_namespace and
 	// destination_workload_namespace.
-	Namespace []string `json:"namespace" default:"k8s.namespace.name,service.namespace"`
+	Namespace []string `json:"namespace" default:"k8s.namespace.name,service.namespace" form:"attribute"`
 
 	// CanonicalService becomes source_canonical_service and
 	// destination_canonical_service.
-	CanonicalService []string `json:"canonicalService" default:"service.name,k8s.deployment.name,k8s.statefulset.name,k8s.daemonset.name,k8s.service_account.name"`
+	CanonicalService []string `json:"canonicalService" default:"service.name,k8s.deployment.name,k8s.statefulset.name,k8s.daemonset.name,k8s.service_account.name" form:"attribute"`
 
 	// CanonicalRevision becomes source_canonical_revision and
 	// destination_canonical_revision.
-	CanonicalRevision []string `json:"canonicalRevision" default:"service.version"`
+	CanonicalRevision []string `json:"canonicalRevision" default:"service.version" form:"attribute"`
 
 	// App becomes source_app and destination_app.
-	App []string `json:"app" default:"service.name,k8s.deployment.name,k8s.statefulset.name,k8s.daemonset.name,k8s.service_account.name"`
+	App []string `json:"app" default:"service.name,k8s.deployment.name,k8s.statefulset.name,k8s.daemonset.name,k8s.service_account.name" form:"attribute"`
 
 	// Version becomes source_version and destination_version.
-	Version []string `json:"version" default:"service.version"`
+	Version []string `json:"version" default:"service.version" form:"attribute"`
 
 	// Cluster becomes source_cluster and destination_cluster.
-	Cluster []string `json:"cluster" default:"k8s.cluster.name"`
+	Cluster []string `json:"cluster" default:"k8s.cluster.name" form:"attribute"`
 }
 
 // AccessLog says how connections are logged, one line each.
 type AccessLog struct {
 	// Output is where the lines go: stdout, stderr, none, or a file.
-	Output string `json:"output" default:"stdout"`
+	Output string `json:"output" default:"stdout" check:"required"`
 
-	// Format is that of a line.
+	// Format is how a line is written: JSON for machines, Console for people.
 	Format LogFormat `json:"format" default:"JSON"`
 
 	// Level is the least of what is logged: connections that went well are
@@ -326,7 +326,7 @@ type Sampling struct {
 
 // Log says how the process logs its own doings, to standard error.
 type Log struct {
-	// Format is that of a line.
+	// Format is how a line is written: JSON for machines, Console for people.
 	Format LogFormat `json:"format" default:"JSON"`
 
 	// Level is the least of what is logged.
@@ -338,7 +338,7 @@ type Log struct {
 type Admin struct {
 	// Listen is the TCP address, IP:port, the IP being one of loopback. Empty
 	// means not to serve it.
-	Listen string `json:"listen"`
+	Listen string `json:"listen" form:"listen"`
 
 	// PProf serves Go's profiles as well.
 	PProf bool `json:"pprof"`

@@ -49,6 +49,11 @@ type resource[T any] struct {
 	value *T
 }
 
+// entries are the top of a document.
+type entries map[string]entry
+
+type entry struct{ key, value *yaml.Node }
+
 // reader collects the resources of all files and flags.
 type reader struct {
 	proxies   []resource[Proxy]
@@ -78,7 +83,7 @@ func (r *reader) file(name string, data []byte) {
 			d.problems = append(d.problems, syntaxProblem(name, err))
 			return
 		}
-		if len(n.Content) == 1 && (n.Content[0].Kind != yaml.ScalarNode || n.Content[0].ShortTag() != tagNull) {
+		if len(n.Content) == 1 && !isNull(n.Content[0]) {
 			r.document(d, n.Content[0])
 		}
 	}
@@ -100,9 +105,8 @@ func syntaxProblem(file string, err error) Problem {
 // document reads one resource, or a list of them as kubectl prints it.
 func (r *reader) document(d *decoder, n *yaml.Node) {
 	r.documents++
-	entries := make(map[string]*yaml.Node)
-	lines := make(map[string]*yaml.Node)
-	d.entries(n, "", func(key string, keyNode, value *yaml.Node) { entries[key], lines[key] = value, keyNode })
+	entries := make(entries)
+	d.entries(n, "", func(key string, keyNode, value *yaml.Node) { entries[key] = entry{keyNode, value} })
 	if n.Kind != yaml.MappingNode {
 		return
 	}
@@ -114,8 +118,8 @@ func (r *reader) document(d *decoder, n *yaml.Node) {
 		value *string
 	}{{"apiVersion", &version}, {"kind", &kind}} {
 		told := len(d.problems)
-		if entries[field.name] != nil {
-			d.value(entries[field.name], reflect.ValueOf(field.value).Elem(), field.name, at)
+		if value := entries[field.name].value; value != nil {
+			d.value(value, reflect.ValueOf(field.value).Elem(), field.name, at)
 		}
 		if *field.value == "" && len(d.problems) == told {
 			d.problem(n, field.name, "is required")
@@ -125,19 +129,19 @@ func (r *reader) document(d *decoder, n *yaml.Node) {
 		return
 	}
 	if version == "v1" && kind == "List" {
-		r.list(d, entries["items"])
+		r.list(d, entries["items"].value)
 		return
 	}
 	if !r.dispatch(d, version, kind, n, entries) {
-		d.problem(lines["kind"], "kind", "there is no %.80q of %.80q here: there are Proxy, Inbound, Outbound and AuthorizationPolicy of %s", kind, version, APIVersion)
+		d.problem(entries["kind"].key, "kind", "there is no %.80q of %.80q here: there are Proxy, Inbound, Outbound and AuthorizationPolicy of %s", kind, version, APIVersion)
 		return
 	}
 	known := []field{{name: "apiVersion"}, {name: "kind"}, {name: "metadata"}, {name: "spec"}}
-	for name, key := range lines {
+	for name, e := range entries {
 		switch name {
 		case "apiVersion", "kind", "metadata", "spec", "status": // status is what an API server adds
 		default:
-			d.problem(key, name, "unknown field%s", suggest(name, known))
+			d.problem(e.key, name, "unknown field%s", suggest(name, known))
 		}
 	}
 }
@@ -177,7 +181,7 @@ func isList(n *yaml.Node) bool {
 
 // dispatch reads a resource by its version and kind, and reports whether they
 // are known.
-func (r *reader) dispatch(d *decoder, version, kind string, n *yaml.Node, entries map[string]*yaml.Node) bool {
+func (r *reader) dispatch(d *decoder, version, kind string, n *yaml.Node, entries entries) bool {
 	if version != APIVersion {
 		return false
 	}
@@ -203,16 +207,18 @@ func (r *reader) dispatch(d *decoder, version, kind string, n *yaml.Node, entrie
 // decodeResource reads metadata and spec. What is wrong with their form is the
 // decoder's to report; the fields it is wrong in are left out of what is said of
 // their content.
-func decodeResource(d *decoder, kind string, n *yaml.Node, entries map[string]*yaml.Node, metadata *Metadata, spec any) *written {
+func decodeResource(d *decoder, kind string, n *yaml.Node, entries entries, metadata *Metadata, spec any) *written {
 	w := &written{file: d.file, at: places{"": n.Line}}
 	before := len(d.problems)
 	v := reflect.ValueOf(spec).Elem()
 	setDefaults(v)
-	if m := entries["metadata"]; m != nil {
-		d.value(m, reflect.ValueOf(metadata).Elem(), "metadata", w.at)
+	if m := entries["metadata"]; m.value != nil {
+		w.at["metadata"] = m.key.Line
+		d.value(m.value, reflect.ValueOf(metadata).Elem(), "metadata", w.at)
 	}
-	if s := entries["spec"]; s != nil {
-		d.value(s, v, "spec", w.at)
+	if s := entries["spec"]; s.value != nil {
+		w.at["spec"] = s.key.Line
+		d.value(s.value, v, "spec", w.at)
 	}
 	w.problems = append(w.problems, d.problems[before:]...)
 	d.problems = d.problems[:before]

@@ -23,10 +23,10 @@ const (
 type Metadata struct {
 	// Name is unique among the resources of its kind and namespace. It is a
 	// DNS name (RFC 1123) of at most 253 bytes and appears in metrics and logs.
-	Name string `json:"name" check:"required"`
+	Name string `json:"name" check:"required" form:"name"`
 
 	// Namespace is a DNS label (RFC 1123), or empty.
-	Namespace string `json:"namespace"`
+	Namespace string `json:"namespace" form:"label"`
 
 	// Labels are for whoever reads the file; nothing here depends on them.
 	Labels map[string]string `json:"labels"`
@@ -49,7 +49,7 @@ type Inbound struct {
 type InboundSpec struct {
 	// Listen is the TCP address that peers connect to, [IP]:port; without an
 	// IP all addresses, with port 0 one that is free.
-	Listen string `json:"listen" check:"required"`
+	Listen string `json:"listen" check:"required" form:"listen"`
 
 	// Peers says whether peers that know SPIFFE but not the handshake context
 	// will do.
@@ -61,7 +61,7 @@ type InboundSpec struct {
 	Plaintext Plaintext `json:"plaintext" default:"Deny"`
 
 	// Sessions are the kinds of session to take, in order of preference.
-	Sessions []Session `json:"sessions" default:"Mux,Raw"`
+	Sessions []Session `json:"sessions" default:"Mux,Raw" check:"required"`
 
 	// AcceptProxyProtocol says from whom a PROXY protocol header, version 1 or
 	// 2, is expected.
@@ -76,11 +76,11 @@ type InboundSpec struct {
 type Target struct {
 	// Name is what peers ask for and rules speak of: 1 to 255 bytes of
 	// printable ASCII without spaces.
-	Name string `json:"name" check:"required"`
+	Name string `json:"name" check:"required" form:"target"`
 
 	// Address is where the application listens, host:port. A host name is
 	// resolved for every connection.
-	Address string `json:"address" check:"required"`
+	Address string `json:"address" check:"required" form:"dial"`
 
 	// Protocol is what the application speaks, such as postgres or opaque; see
 	// tlsctx/SPEC.md for the names. It overrides what the peer says. Empty
@@ -108,15 +108,15 @@ type OutboundSpec struct {
 	// Listen is the TCP address that the application connects to, [IP]:port;
 	// without an IP all addresses, with port 0 one that is free. Whoever can
 	// connect speaks with this workload's identity: keep it on loopback.
-	Listen string `json:"listen" check:"required"`
+	Listen string `json:"listen" check:"required" form:"listen"`
 
 	// To is the peer's address, host:port. A host name is resolved again when
 	// its TTL ends.
-	To string `json:"to" check:"required"`
+	To string `json:"to" check:"required" form:"dial"`
 
 	// Target is what the peer is asked for: the name of one of its targets. It
 	// may be empty for the peer's first.
-	Target string `json:"target"`
+	Target string `json:"target" form:"target"`
 
 	// Expect are the identities that the peer may have; one of them must
 	// match. There is no default: a proxy that takes any identity
@@ -140,7 +140,7 @@ type OutboundSpec struct {
 	Peers Peers `json:"peers" default:"Prefer"`
 
 	// SNI is sent as TLS server name, in clear. Empty sends none.
-	SNI string `json:"sni"`
+	SNI string `json:"sni" form:"sni"`
 
 	// AcceptProxyProtocol says from whom a PROXY protocol header, version 1 or
 	// 2, is expected.
@@ -186,13 +186,13 @@ type AuthorizationPolicySpec struct {
 	// counts what it would have refused.
 	Enforcement Enforcement `json:"enforcement" default:"Enforce"`
 
-	// Targets are the names of the inbound targets that the policy is for.
-	// Empty means all.
-	Targets []string `json:"targets"`
+	// Targets are the names of the inbound targets that the policy is for. Left
+	// out it is for all.
+	Targets []string `json:"targets" check:"nonempty" form:"target"`
 
 	// Ports are the applications' ports, as in the address of a target, that
-	// the policy is for, 1 to 65535. Empty means all.
-	Ports []uint16 `json:"ports"`
+	// the policy is for, 1 to 65535. Left out it is for all.
+	Ports []uint16 `json:"ports" check:"nonempty"`
 
 	// Rules say whom the policy is about: peers that any of them matches. An
 	// ALLOW policy without rules allows nobody.
@@ -201,26 +201,27 @@ type AuthorizationPolicySpec struct {
 
 // PolicyRule matches a peer that one of From matches and all of When hold for.
 type PolicyRule struct {
-	// From says who the peer is. Empty means, for ALLOW, any peer of the own
-	// trust domain, or of the one that the conditions name; for DENY, any
-	// peer, plaintext ones as well.
-	From []PolicySource `json:"from"`
+	// From says who the peer is: one of these. Left out it is, for ALLOW, any
+	// peer of the own trust domain, or of the one that the conditions name;
+	// for DENY, any peer, plaintext ones as well.
+	From []PolicySource `json:"from" check:"nonempty"`
 
 	// When are conditions on the peer's attributes, all of which must hold.
-	When []PolicyCondition `json:"when"`
+	// Left out there are none.
+	When []PolicyCondition `json:"when" check:"nonempty"`
 }
 
 // PolicySource matches peers that any of its fields matches.
 type PolicySource struct {
 	// IDs are whole SPIFFE IDs.
-	IDs []spiffeid.ID `json:"ids"`
+	IDs []spiffeid.ID `json:"ids" check:"nonempty"`
 
 	// PathPrefixes are SPIFFE IDs with a path that the peer's has or begins
 	// with, by whole segments.
-	PathPrefixes []spiffeid.ID `json:"pathPrefixes"`
+	PathPrefixes []spiffeid.ID `json:"pathPrefixes" check:"nonempty"`
 
 	// TrustDomains take every peer of a trust domain.
-	TrustDomains []spiffeid.TrustDomain `json:"trustDomains"`
+	TrustDomains []spiffeid.TrustDomain `json:"trustDomains" check:"nonempty"`
 
 	// Plaintext takes peers without identity, on listeners that take them.
 	Plaintext bool `json:"plaintext"`
@@ -230,16 +231,16 @@ type PolicySource struct {
 // Values and NotValues is given.
 type PolicyCondition struct {
 	// Attribute is the attribute's name, such as k8s.namespace.name.
-	Attribute string `json:"attribute" check:"required"`
+	Attribute string `json:"attribute" check:"required" form:"attribute"`
 
 	// Values are those that the attribute must have one of. In a DENY rule, a
 	// peer of which the attribute is not known matches too: else it would only
 	// have to stay silent.
-	Values []string `json:"values"`
+	Values []string `json:"values" check:"nonempty" form:"value"`
 
 	// NotValues are those that the attribute must not have. In an ALLOW rule,
 	// a peer of which the attribute is not known does not match.
-	NotValues []string `json:"notValues"`
+	NotValues []string `json:"notValues" check:"nonempty" form:"value"`
 
 	// MinProvenance says how far the attribute must be believed to count as
 	// known: asserted, verified or attested. Empty means verified in an ALLOW

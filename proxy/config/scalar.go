@@ -43,7 +43,7 @@ const (
 // scalarOf returns how values of the type are read and written, and whether
 // they are scalars at all.
 func scalarOf(t reflect.Type) (scalar, bool) {
-	if e, ok := reflect.Zero(t).Interface().(enum); ok {
+	if e, ok := reflect.TypeAssert[enum](reflect.Zero(t)); ok {
 		return enumScalar(t, e.values()), true
 	}
 	switch t {

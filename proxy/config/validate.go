@@ -5,7 +5,6 @@ import (
 	"reflect"
 	"slices"
 	"strings"
-	"time"
 )
 
 // build validates everything that was read and returns it as a configuration.
@@ -83,44 +82,17 @@ func within(field, outer string) bool {
 	return ok && (rest == "" || rest[0] == '.' || rest[0] == '[')
 }
 
-// checkResource checks what holds for every kind: names, and what the tags of
-// fields ask for.
+// checkResource checks what holds for every kind: that it has a name, and what
+// the tags of fields ask for.
 func checkResource(w *written, m *Metadata, spec any) {
-	checkMetadata(w, m)
+	checkTags(w, reflect.ValueOf(m).Elem(), "metadata")
 	checkTags(w, reflect.ValueOf(spec).Elem(), "spec")
 }
 
-func checkMetadata(w *written, m *Metadata) {
-	switch {
-	case m.Name == "":
-		w.problem("metadata.name", "is required")
-	case len(m.Name) > 253 || !all(strings.Split(m.Name, "."), isDNSLabel):
-		w.problem("metadata.name", "%.80q is no DNS name: want a-z, 0-9, - and dots, at most 253 bytes", m.Name)
-	}
-	if m.Namespace != "" && !isDNSLabel(m.Namespace) {
-		w.problem("metadata.namespace", "%.80q is no DNS label: want a-z, 0-9 and -, at most 63 bytes", m.Namespace)
-	}
-}
-
-// checkTags checks what the tags of fields ask for.
+// checkTags checks what the tags of a struct's fields ask for.
 func checkTags(w *written, v reflect.Value, path string) {
-	if _, ok := scalarOf(v.Type()); ok {
-		return
-	}
-	switch v.Kind() {
-	case reflect.Struct:
-		for _, f := range fieldsOf(v.Type()) {
-			checkField(w, f, v.Field(f.index), join(path, f.name))
-		}
-	case reflect.Slice:
-		for i := range v.Len() {
-			element := fmt.Sprintf("%s[%d]", path, i)
-			if v.Index(i).Kind() == reflect.String && v.Index(i).Len() == 0 {
-				w.problem(element, "is empty")
-			}
-			checkTags(w, v.Index(i), element)
-		}
-	default:
+	for _, f := range fieldsOf(v.Type()) {
+		checkField(w, f, v.Field(f.index), join(path, f.name))
 	}
 }
 
@@ -129,28 +101,39 @@ func checkField(w *written, f field, v reflect.Value, path string) {
 	switch {
 	case f.required && empty:
 		w.problem(path, "is required")
+	case f.nonempty && empty && !v.IsNil():
+		w.problem(path, "is an empty list, and no list at all means any: leave it out if that is meant")
 	case f.positive && empty:
 		w.problem(path, "must be more than 0")
-	case v.Type() == reflect.TypeFor[time.Duration]() && v.Int() < 0, v.Kind() == reflect.Int && v.Int() < 0:
+	case v.CanInt() && v.Int() < 0:
 		w.problem(path, "must not be negative")
+	case v.Kind() != reflect.String || v.Len() > 0:
+		checkValue(w, f, v, path)
 	}
-	checkTags(w, v, path)
 }
 
-// all reports whether the test holds for every part.
-func all(parts []string, holds func(string) bool) bool {
-	return !slices.ContainsFunc(parts, func(part string) bool { return !holds(part) })
-}
-
-// isDNSLabel reports whether s is a label by RFC 1123, in lower case.
-func isDNSLabel(s string) bool {
-	if s == "" || len(s) > 63 || s[0] == '-' || s[len(s)-1] == '-' {
-		return false
+func checkValue(w *written, f field, v reflect.Value, path string) {
+	if _, scalar := scalarOf(v.Type()); scalar {
+		if err := checkForm(f.form, v); err != nil {
+			w.problem(path, "%s", err)
+		}
+		return
 	}
-	for i := range len(s) {
-		if c := s[i]; (c < 'a' || c > 'z') && (c < '0' || c > '9') && c != '-' {
-			return false
+	switch v.Kind() {
+	case reflect.Struct:
+		checkTags(w, v, path)
+	case reflect.Slice:
+		for i := range v.Len() {
+			element := fmt.Sprintf("%s[%d]", path, i)
+			if v.Index(i).Kind() == reflect.String && v.Index(i).Len() == 0 {
+				w.problem(element, "is empty")
+				continue
+			}
+			checkValue(w, f, v.Index(i), element)
+		}
+	default:
+		for key, value := range v.Seq2() {
+			checkValue(w, f, value, fmt.Sprintf("%s[%q]", path, key.String()))
 		}
 	}
-	return true
 }

@@ -114,10 +114,8 @@ func (f *source) contains(id spiffeid.ID) bool {
 	if _, ok := f.ids[id]; ok {
 		return true
 	}
-	for _, domain := range f.domains {
-		if id.MemberOf(domain) {
-			return true
-		}
+	if slices.Contains(f.domains, id.TrustDomain()) {
+		return true
 	}
 	for i := range f.prefixes {
 		if f.prefixes[i].contains(id) {
