@@ -105,7 +105,7 @@ func together(tb testing.TB, first, second func() (*Conn, error)) (a, b outcome)
 	b = <-done
 	for _, o := range []outcome{a, b} {
 		if o.conn != nil {
-			tb.Cleanup(func() { _ = o.conn.Close() })
+			tb.Cleanup(func() { _ = o.conn.NetConn().Close() }) // without goodbye: nobody reads it from a pipe
 		}
 	}
 	return a, b
