@@ -82,7 +82,7 @@ type Limits struct {
 	Continuations int
 
 	// WindowUpdates is how many WINDOW_UPDATE may come beyond two for each
-	// stream and ten for each DATA frame sent (1000).
+	// stream, ten for each DATA frame sent and ten for each 4 KiB (1000).
 	WindowUpdates int
 
 	// Priorities is how many PRIORITY may come beyond ten for each stream

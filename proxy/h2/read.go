@@ -1,0 +1,208 @@
+package h2
+
+import (
+	"net"
+	"sync/atomic"
+	"syscall"
+)
+
+const (
+	// waiting is what a reader holds while it waits for a connection that
+	// cannot be waited for without a buffer, in bytes.
+	waiting = 512
+
+	// record is what it takes while much comes: a TLS record.
+	record = 16 << 10
+
+	// maxSettings is the most SETTINGS that a frame may have.
+	maxSettings = 64
+)
+
+// phase is what the next bytes of the input are.
+type phase uint8
+
+const (
+	phasePreface phase = iota
+	phaseHeader
+	phasePayload // collected in whole
+	phasePad     // the length of a DATA frame's padding
+	phaseData    // passed on as it comes
+	phaseSkip
+)
+
+// input turns bytes into frames, in whatever pieces they come. It is the
+// reader's alone, but for stream, which the connection's lock guards.
+type input struct {
+	c    *Conn
+	raw  rawReader // unless nil, conn is a socket
+	buf  *Buffer
+	busy bool // much comes at a time
+
+	phase phase
+	need  int    // bytes of the phase that are still to come
+	part  []byte // those that have come, if the phase is collected
+	skip  int    // bytes to skip after it
+	frame frame
+	begun bool          // the first frame has come
+	count atomic.Uint64 // frames that have come
+
+	stream *Stream // whose DATA frame this is, nil if nobody's
+	end    bool    // the frame ends the stream
+
+	block      []byte // of a header block, while it comes
+	blockFrame frame  // its first
+	inBlock    bool
+	blockCount int
+	badPrio    bool // its stream depends on itself
+	decoder    decoder
+	headers    Headers
+}
+
+func (in *input) init(c *Conn) {
+	in.c, in.decoder = c, newDecoder(c.config.MaxHeaderBytes, c.config.MaxHeaderFields)
+	switch socket := c.conn.(type) { // exactly these: what embeds them may hold bytes
+	case *net.TCPConn:
+		in.raw.conn, _ = socket.SyscallConn()
+	case *net.UnixConn:
+		in.raw.conn, _ = socket.SyscallConn()
+	}
+	if c.role == Server {
+		in.expect(phasePreface, len(preface))
+	} else {
+		in.expect(phaseHeader, frameHeaderLen)
+	}
+}
+
+func (in *input) expect(p phase, n int) { in.phase, in.need, in.part = p, n, in.part[:0] }
+
+// run reads until the connection ends or breaks, and returns how.
+func (in *input) run() error {
+	defer in.release()
+	for {
+		b, err := in.fill()
+		if err != nil {
+			return err
+		}
+		if err := in.feed(in.buf, b); err != nil {
+			return err
+		}
+		if in.raw.conn != nil || !in.busy || in.buf.refs.Load() > 1 {
+			in.release()
+		}
+	}
+}
+
+func (in *input) release() {
+	if in.buf != nil {
+		in.buf.release()
+		in.buf = nil
+	}
+}
+
+// fill waits for bytes. An idle connection holds no buffer meanwhile, or a short
+// one where the connection below cannot be waited for (and holds none itself).
+func (in *input) fill() ([]byte, error) {
+	if in.raw.conn != nil {
+		n, err := in.raw.read(&in.buf)
+		if err != nil {
+			return nil, err
+		}
+		return in.buf.mem[:n], nil
+	}
+	if in.buf == nil {
+		size := waiting
+		if in.busy {
+			size = record
+		}
+		in.buf = takeBuffer(size)
+	}
+	n, err := in.c.conn.Read(in.buf.mem)
+	if n == 0 && err != nil {
+		return nil, err
+	}
+	in.busy = n == len(in.buf.mem) || n == record-waiting // the rest of one
+	return in.buf.mem[:n], nil
+}
+
+// feed takes bytes, which are in buf.
+func (in *input) feed(buf *Buffer, p []byte) error {
+	for len(p) > 0 || in.need == 0 {
+		n := min(len(p), in.need)
+		var err error
+		switch in.phase {
+		case phaseData:
+			in.need -= n
+			err = in.data(buf, p[:n])
+		case phaseSkip:
+			if in.need -= n; in.need == 0 {
+				in.expect(phaseHeader, frameHeaderLen)
+			}
+		default:
+			whole := p[:n]
+			if len(in.part) > 0 || n < in.need {
+				in.part = append(in.part, whole...)
+				whole = in.part
+			}
+			if in.need -= n; in.need > 0 {
+				return nil
+			}
+			err = in.collected(whole)
+		}
+		if err != nil {
+			return err
+		}
+		p = p[n:]
+	}
+	return nil
+}
+
+// collected takes the whole of a phase.
+func (in *input) collected(p []byte) error {
+	switch in.phase {
+	case phasePreface:
+		if string(p) != preface {
+			return failure(ProtocolError, ReasonPreface)
+		}
+		in.expect(phaseHeader, frameHeaderLen)
+		return nil
+	case phaseHeader:
+		in.frame = parseFrame(p)
+		in.count.Add(1)
+		return in.header(in.frame)
+	case phasePad:
+		return in.startData(int(p[0]))
+	default:
+		skip := in.skip
+		err := in.payload(p)
+		if cap(in.part) > 4<<10 {
+			in.part = nil
+		}
+		in.expect(phaseHeader, frameHeaderLen)
+		if skip > 0 {
+			in.expect(phaseSkip, skip)
+		}
+		return err
+	}
+}
+
+func failure(code Code, reason Reason) *Error { return &Error{Code: code, Reason: reason} }
+
+// rawReader reads from a socket, taking a buffer only when it is readable.
+type rawReader struct {
+	conn syscall.RawConn
+	buf  *Buffer
+	n    int
+	err  error
+	call func(fd uintptr) bool
+}
+
+func (r *rawReader) read(into **Buffer) (int, error) {
+	if r.call == nil {
+		r.call = r.attempt // one closure, not one a read
+	}
+	if err := r.conn.Read(r.call); err != nil {
+		return 0, err
+	}
+	*into, r.buf = r.buf, nil
+	return r.n, r.err
+}
