@@ -38,8 +38,8 @@ type identityFlags struct {
 
 	Patience time.Duration `group:"identity" help:"How long to wait for an identity." placeholder:"DURATION" default:"10s" env:"HALLMARK_PATIENCE"`
 
-	// log is told what goes wrong with the identity; nil means warnings on
-	// stderr.
+	// log is told what goes wrong with the identity; nil means
+	// warnings on stderr.
 	log *zap.Logger
 }
 
@@ -53,11 +53,11 @@ func (f *identityFlags) open(ctx context.Context) (*identity.Store, func(), erro
 	if f.log == nil {
 		f.log = warnings()
 	}
-	own, err := f.attributes()
+	own, err := f.ownAttributes()
 	if err != nil {
 		return nil, nil, coded(exitUsage, err)
 	}
-	store, closeSource, err := f.source(ctx)
+	store, closeSource, err := f.openSource(ctx)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -94,8 +94,8 @@ func warnings() *zap.Logger {
 	return zap.New(zapcore.NewCore(encoder, zapcore.Lock(os.Stderr), zap.WarnLevel))
 }
 
-// attributes says where ours come from.
-func (f *identityFlags) attributes() (attributes.Config, error) {
+// ownAttributes says where ours come from.
+func (f *identityFlags) ownAttributes() (attributes.Config, error) {
 	config := attributes.Config{PodInfo: f.PodInfo, Logger: f.log}
 	for _, text := range f.Attribute {
 		a, err := attributes.ParseFlag(text)
@@ -107,23 +107,23 @@ func (f *identityFlags) attributes() (attributes.Config, error) {
 	return config, nil
 }
 
-// source opens where our identity comes from.
-func (f *identityFlags) source(ctx context.Context) (*identity.Store, func(), error) {
+// openSource opens where our identity comes from.
+func (f *identityFlags) openSource(ctx context.Context) (*identity.Store, func(), error) {
 	switch {
 	case f.Cert != "" && f.EmbeddedIssuer != "":
 		return nil, nil, coded(exitUsage, errors.New("--cert and --embedded-issuer exclude each other"))
 	case f.Cert != "":
-		return f.files()
+		return f.openFiles()
 	case f.Key != "" || len(f.Bundle) > 0:
 		return nil, nil, coded(exitUsage, errors.New("--key and --bundle need --cert"))
 	case f.EmbeddedIssuer != "":
-		return f.embedded(ctx)
+		return f.openIssuer(ctx)
 	default:
-		return f.workload()
+		return f.openWorkloadAPI()
 	}
 }
 
-func (f *identityFlags) workload() (*identity.Store, func(), error) {
+func (f *identityFlags) openWorkloadAPI() (*identity.Store, func(), error) {
 	config := workload.Config{Address: f.WorkloadAPI, Hint: f.Hint, Logger: f.log}
 	if f.SPIFFEID != "" {
 		id, err := spiffeid.FromString(f.SPIFFEID)
@@ -139,7 +139,7 @@ func (f *identityFlags) workload() (*identity.Store, func(), error) {
 	return &source.Store, func() { _ = source.Close() }, nil
 }
 
-func (f *identityFlags) files() (*identity.Store, func(), error) {
+func (f *identityFlags) openFiles() (*identity.Store, func(), error) {
 	if f.SPIFFEID != "" || f.Hint != "" {
 		return nil, nil, coded(exitUsage, errors.New("--spiffe-id and --hint choose among several identities: --cert has one"))
 	}
@@ -176,9 +176,9 @@ func splitBundle(text string) (spiffeid.TrustDomain, string) {
 	return td, path
 }
 
-// embedded runs an issuer, for others as well if its configuration names a
+// openIssuer runs an issuer, for others as well if its configuration names a
 // socket.
-func (f *identityFlags) embedded(ctx context.Context) (*identity.Store, func(), error) {
+func (f *identityFlags) openIssuer(ctx context.Context) (*identity.Store, func(), error) {
 	config, err := issuer.ReadConfig(f.EmbeddedIssuer)
 	if err != nil {
 		return nil, nil, coded(exitUsage, fmt.Errorf("--embedded-issuer: %w", err))
