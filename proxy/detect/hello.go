@@ -68,6 +68,7 @@ func ParseHello(b []byte) (hello Hello, verdict Verdict, ok bool) {
 // helloMessage returns the body of the first handshake message.
 func helloMessage(b []byte) (body []byte, verdict Verdict, ok bool) {
 	var message []byte
+	copied := false
 	for {
 		if _, possible := isTLSRecord(b); !possible {
 			return nil, Decided, false
@@ -80,10 +81,14 @@ func helloMessage(b []byte) (body []byte, verdict Verdict, ok bool) {
 			return nil, Decided, false
 		}
 		fragment := b[recordHeader:min(len(b), recordHeader+n)]
-		if message == nil {
+		switch {
+		case message == nil:
 			message = fragment // the usual case: one record, no copy
-		} else {
-			message = append(message[:len(message):len(message)], fragment...)
+		case !copied:
+			message, copied = append(make([]byte, 0, len(message)+len(b)), message...), true
+			fallthrough
+		default:
+			message = append(message, fragment...)
 		}
 		if len(message) > 0 && message[0] != typeClientHello {
 			return nil, Decided, false

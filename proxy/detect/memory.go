@@ -140,3 +140,10 @@ func or[T comparable](v, otherwise T) T {
 	}
 	return v
 }
+
+// Len returns how many targets are remembered.
+func (m *Memory) Len() int {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return len(m.targets)
+}
