@@ -29,6 +29,7 @@ func nowhere(t *testing.T) Config {
 	for _, v := range variables() {
 		t.Setenv(v.from, "")
 	}
+	t.Setenv("KUBERNETES_SERVICE_HOST", "")
 	t.Setenv("OTEL_RESOURCE_ATTRIBUTES", "")
 	t.Setenv("OTEL_SERVICE_NAME", "")
 	dir := t.TempDir()
@@ -89,6 +90,14 @@ func TestKubernetesVariables(t *testing.T) {
 	want(t, Detect(t.Context(), c), expected...)
 }
 
+func TestKubernetesVariablesCountInAPodOnly(t *testing.T) {
+	c := nowhere(t)
+	t.Setenv("NODE_NAME", "a-build-machine")
+	want(t, Detect(t.Context(), c))
+	t.Setenv("KUBERNETES_SERVICE_HOST", "10.0.0.1")
+	want(t, Detect(t.Context(), c), "k8s.node.name", "a-build-machine")
+}
+
 func TestDownwardAPIFiles(t *testing.T) {
 	c := nowhere(t)
 	put(t, "shop\n", c.ServiceAccount, "namespace")
@@ -140,6 +149,7 @@ func TestPrecedence(t *testing.T) {
 	c.Flags = []identity.Attribute{{Name: name, Value: "flag"}}
 	t.Setenv("OTEL_RESOURCE_ATTRIBUTES", name+"=otel")
 	put(t, "resource.opentelemetry.io/"+name+"=\"annotation\"\n", c.PodInfo, "annotations")
+	t.Setenv("KUBERNETES_SERVICE_HOST", "10.0.0.1")
 	t.Setenv("POD_NAMESPACE", "variable")
 	put(t, "file", c.PodInfo, "namespace")
 	put(t, "account", c.ServiceAccount, "namespace")

@@ -27,8 +27,10 @@ const annotationPrefix = "resource.opentelemetry.io/"
 type source struct{ attribute, from string }
 
 // variables are the variables that a pod's manifest sets from the downward API
-// (env, valueFrom, fieldRef). The service account has no attribute in the
-// conventions; the name is that of the collector's k8sattributes processor.
+// (env, valueFrom, fieldRef). They count in a pod only, see [inPod]: other
+// systems use the same names for something else. The service account has no
+// attribute in the conventions; the name is that of the collector's
+// k8sattributes processor.
 func variables() []source {
 	return []source{
 		{"k8s.pod.name", "POD_NAME"},
@@ -36,9 +38,13 @@ func variables() []source {
 		{"k8s.namespace.name", "POD_NAMESPACE"},
 		{"k8s.service_account.name", "POD_SERVICE_ACCOUNT"},
 		{"k8s.node.name", "NODE_NAME"},
-		{"k8s.container.name", "CONTAINER_NAME"},
-		{"k8s.cluster.name", "CLUSTER_NAME"},
 	}
+}
+
+// inPod reports whether this is a pod: the kubelet sets one variable in every
+// container, and a manifest the other.
+func inPod() bool {
+	return os.Getenv("KUBERNETES_SERVICE_HOST") != "" || os.Getenv("POD_NAME") != ""
 }
 
 // podFiles are files of a downward API volume that hold one value each.
@@ -99,8 +105,10 @@ func (k *kubernetes) Detect(context.Context) (*resource.Resource, error) {
 	for _, f := range podFiles() {
 		set(f.attribute, k.line(filepath.Join(k.podInfo, f.from)))
 	}
-	for _, v := range variables() {
-		set(v.attribute, strings.TrimSpace(os.Getenv(v.from)))
+	if inPod() {
+		for _, v := range variables() {
+			set(v.attribute, strings.TrimSpace(os.Getenv(v.from)))
+		}
 	}
 	labelled := k.pairs(filepath.Join(k.podInfo, "labels"))
 	for _, l := range labels() {
