@@ -9,7 +9,9 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"fmt"
+	"io"
 	"math/big"
+	"net"
 	"slices"
 	"testing"
 	"time"
@@ -170,6 +172,76 @@ func TestAttackDecoys(t *testing.T) {
 			if attack.want == Untrusted && checks == 0 {
 				t.Error("no signature was counted: the measure is broken")
 			}
+		})
+	}
+}
+
+// countingConn counts what is read from it.
+type countingConn struct {
+	net.Conn
+	read int
+}
+
+func (c *countingConn) Read(p []byte) (int, error) {
+	n, err := c.Conn.Read(p)
+	c.read += n
+	return n, err
+}
+
+// TestAttackEndlessCertificates: 250 kB of certificates are within what
+// crypto/tls parses, and not within what is read.
+func TestAttackEndlessCertificates(t *testing.T) {
+	m := newMesh(t)
+	attack := decoys(t, m)["250 kB"]
+	for name, run := range map[string]func(ours, theirs net.Conn) (outcome, outcome){
+		"as client": func(ours, theirs net.Conn) (outcome, outcome) {
+			return together(t,
+				func() (*Conn, error) { return Server(t.Context(), ours, &m.server) },
+				func() (*Conn, error) { return bare(t, theirs, tls.Client(theirs, peerOf(attack.chain, attack.key))) })
+		},
+		"as server": func(ours, theirs net.Conn) (outcome, outcome) {
+			return together(t,
+				func() (*Conn, error) { return Client(t.Context(), ours, &m.client) },
+				func() (*Conn, error) { return bare(t, theirs, tls.Server(theirs, peerOf(attack.chain, attack.key))) })
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			near, far := tcpPair(t)
+			counted := &countingConn{Conn: far}
+			ours, _ := run(counted, near)
+			wantReason(t, ours, TooLarge)
+			if counted.read > maxHandshakeBytes {
+				t.Errorf("%d bytes were read, more than %d", counted.read, maxHandshakeBytes)
+			}
+		})
+	}
+}
+
+// TestBoundEndsWithTheHandshake: what the application sends right behind it does
+// not count, however much it is.
+func TestBoundEndsWithTheHandshake(t *testing.T) {
+	const size = 16 * maxHandshakeBytes
+	for name, transport := range transports {
+		t.Run(name, func(t *testing.T) {
+			m := newMesh(t)
+			near, far := transport(t)
+			sent := make(chan error, 1)
+			go func() {
+				conn, err := Client(t.Context(), near, &m.client)
+				if err == nil {
+					_, err = conn.Write(make([]byte, size))
+				}
+				sent <- err
+			}()
+			conn, err := Server(t.Context(), far, &m.server)
+			if err != nil {
+				t.Fatal(err)
+			}
+			n, err := io.ReadFull(conn, make([]byte, size))
+			if sendErr := <-sent; err != nil || sendErr != nil || n != size {
+				t.Errorf("read %d bytes, %v; sent %v", n, err, sendErr)
+			}
+			_, _ = near.Close(), far.Close()
 		})
 	}
 }

@@ -114,7 +114,8 @@ type role interface {
 func handshake(ctx context.Context, raw net.Conn, over func(net.Conn, *tls.Config) *tls.Conn, config *tls.Config, timeout time.Duration, side role) (*Conn, error) {
 	wire := newRecordConn(raw)
 	below, _ := wire.(*recordConn)
-	t := over(wire, config)
+	bounded := &boundedConn{Conn: wire, left: maxHandshakeBytes}
+	t := over(bounded, config)
 	if timeout == 0 {
 		timeout = DefaultTimeout
 	}
@@ -124,6 +125,7 @@ func handshake(ctx context.Context, raw net.Conn, over func(net.Conn, *tls.Confi
 	if err == nil {
 		var peer *Peer
 		if peer, err = side.publish(); err == nil {
+			bounded.lift()
 			return &Conn{tls: t, below: below, raw: raw, peer: peer}, nil
 		}
 	}

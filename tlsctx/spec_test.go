@@ -113,7 +113,7 @@ func TestSpecStatesTheBounds(t *testing.T) {
 			t.Errorf("SPEC.md does not say %q", text)
 		}
 	}
-	if maxOfferedBytes != 4096 || maxCertificateBytes != 16384 || maxContextCertificate != 4096 {
+	if maxHandshakeBytes != 65536 || maxOfferedBytes != 4096 || maxCertificateBytes != 16384 || maxContextCertificate != 4096 {
 		t.Error("a bound has changed: SPEC.md has it in words")
 	}
 }
