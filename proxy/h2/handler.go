@@ -21,6 +21,14 @@ type Handler interface {
 	Changed(c *Conn)
 }
 
+// Idler is a [Handler] that hands on what it is told in batches.
+type Idler interface {
+	// Idle is called when everything that one read has brought has been
+	// handled, before more is waited for, by the reader's goroutine. Like the
+	// other calls it must not block.
+	Idle(c *Conn)
+}
+
 // StreamHandler is told what happens to one stream. Headers and Data are called
 // by the reader's goroutine, one at a time; Sent by the writer's, perhaps at the
 // same time; Closed by either, once, after every other call has returned. None

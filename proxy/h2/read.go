@@ -83,7 +83,11 @@ func (in *input) run() error {
 		if err != nil {
 			return err
 		}
-		if err := in.feed(in.buf, b); err != nil {
+		err = in.feed(in.buf, b)
+		if idler, ok := in.c.handler.(Idler); ok {
+			idler.Idle(in.c)
+		}
+		if err != nil {
 			return err
 		}
 		if in.raw.conn != nil || !in.busy || in.buf.refs.Load() > 1 {
