@@ -2,6 +2,7 @@ package tlsctx
 
 import (
 	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"io"
 	"maps"
@@ -396,4 +397,19 @@ func TestFederatedPeersShakeHands(t *testing.T) {
 	c, s := m.shake(t)
 	wantReason(t, s, Unauthorized)
 	wantReason(t, c, RefusedByPeer)
+}
+
+// TestNotAfterIsThatOfTheVerifiedChain, not of what else a peer has sent.
+func TestNotAfterIsThatOfTheVerifiedChain(t *testing.T) {
+	until := func(hours ...int) []*x509.Certificate {
+		var chain []*x509.Certificate
+		for _, h := range hours {
+			chain = append(chain, &x509.Certificate{NotAfter: time.Unix(int64(h), 0)})
+		}
+		return chain
+	}
+	p := &Peer{Certificates: until(5, 1), Chains: [][]*x509.Certificate{until(5, 3, 9), until(5, 4, 9), until(5, 2)}}
+	if got := p.NotAfter(); !got.Equal(time.Unix(4, 0)) {
+		t.Errorf("NotAfter is %d, want 4", got.Unix())
+	}
 }

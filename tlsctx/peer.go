@@ -137,15 +137,21 @@ type Peer struct {
 // Secured says whether the peer was authenticated by mutual TLS at all.
 func (p *Peer) Secured() bool { return !p.ID.IsZero() }
 
-// NotAfter returns when the first certificate of the peer's chain expires, or
-// the zero time for a plaintext peer. No new stream belongs on a session after
-// it.
+// NotAfter returns when the first certificate of the peer's verified chain
+// expires, of several chains the one that lasts longest, or the zero time for a
+// plaintext peer. No new stream belongs on a session after it.
 func (p *Peer) NotAfter() time.Time {
-	var first time.Time
-	for _, c := range p.Certificates {
-		if first.IsZero() || c.NotAfter.Before(first) {
-			first = c.NotAfter
+	var last time.Time
+	for _, chain := range p.Chains {
+		first := chain[0].NotAfter
+		for _, c := range chain[1:] {
+			if c.NotAfter.Before(first) {
+				first = c.NotAfter
+			}
+		}
+		if first.After(last) {
+			last = first
 		}
 	}
-	return first
+	return last
 }

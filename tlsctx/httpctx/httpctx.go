@@ -29,10 +29,15 @@ func ServerConfig(config tlsctx.ServerConfig) *tlsctx.ServerConfig {
 
 // Serve serves HTTP/1.1 and HTTP/2 on connections from the listener whose
 // handshake is complete, until server is shut down or the listener fails; its
-// error is never nil. It needs a Handler. Handlers find the caller by [PeerFromContext], and its
+// error is never nil. Handlers find the caller by [PeerFromContext], and its
 // tls.ConnectionState in Request.TLS. Serve changes server's ConnContext,
-// Protocols and Handler, keeping what the first and the last did.
+// Protocols and Handler, keeping what the first and the last did; it refuses a
+// server without a Handler, and closes inner when it returns.
 func Serve(server *http.Server, inner net.Listener, config tlsctx.ServerConfig, options tlsctx.ListenerOptions) error {
+	if server.Handler == nil {
+		_ = inner.Close()
+		return errNoHandler
+	}
 	configure(server)
 	return server.Serve(listener{tlsctx.NewListener(inner, ServerConfig(config), options)})
 }

@@ -107,3 +107,16 @@ func TestPlaintextURLIsRefused(t *testing.T) {
 		t.Errorf("plaintext request: %v, want advice to use https", err)
 	}
 }
+
+func TestServerWithoutHandlerIsRefused(t *testing.T) {
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := httpctx.Serve(&http.Server{}, listener, tlsctx.ServerConfig{}, tlsctx.ListenerOptions{}); err == nil || !strings.Contains(err.Error(), "Handler") {
+		t.Errorf("Serve: %v, want advice to set a Handler", err)
+	}
+	if _, err := listener.Accept(); err == nil {
+		t.Error("the listener is still open")
+	}
+}
