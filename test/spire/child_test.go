@@ -21,6 +21,7 @@ import (
 	"github.com/hallmark-mesh/hallmark/identity/workload"
 	"github.com/hallmark-mesh/hallmark/test/spire"
 	"github.com/hallmark-mesh/hallmark/tlsctx"
+	"github.com/spiffe/go-spiffe/v2/spiffeid"
 	"go.uber.org/goleak"
 )
 
@@ -50,6 +51,7 @@ type outcome struct {
 	Peer       string   // the peer's SPIFFE ID
 	Local      string   // our own
 	Aware      bool     //
+	Version    string   // the peer's service.version, as its CA attests it
 	Chain      int      // certificates of the peer's chain
 	Issuer     string   // authority key id of the last certificate of it
 	Generation uint64   // of our snapshot
@@ -69,7 +71,10 @@ func beWorkload() error {
 	if _, err := source.Wait(context.Background()); err != nil {
 		return err
 	}
-	policy := tlsctx.Policy{Authorize: tlsctx.AuthorizeAny()}
+	policy := tlsctx.Policy{
+		Authorize: tlsctx.AuthorizeAny(),
+		Attested:  []spiffeid.TrustDomain{spiffeid.RequireTrustDomainFromString("example.com")},
+	}
 	inner, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		return err
@@ -120,6 +125,7 @@ func shake(dialer *tlsctx.Dialer, address string, store *identity.Store) outcome
 		return o
 	}
 	p := conn.Peer()
+	o.Version = p.Attributes.Value("service.version", tlsctx.Attested)
 	last := p.Certificates[len(p.Certificates)-1]
 	o.Peer, o.Aware, o.Chain, o.Issuer = p.ID.String(), p.Aware, len(p.Certificates), fmt.Sprintf("%x", last.AuthorityKeyId)
 	return o
@@ -161,8 +167,14 @@ func link(t *testing.T, name string) string {
 // an identity and listens.
 func run(t *testing.T, d *spire.Domain, executable string) *child {
 	t.Helper()
+	return runAt(t, d.Endpoint(), executable)
+}
+
+// runAt is run for any Workload API.
+func runAt(t *testing.T, endpoint, executable string) *child {
+	t.Helper()
 	cmd := exec.CommandContext(t.Context(), executable)
-	cmd.Env = append(os.Environ(), childEnv+"=1", "SPIFFE_ENDPOINT_SOCKET="+d.Endpoint())
+	cmd.Env = append(os.Environ(), childEnv+"=1", "SPIFFE_ENDPOINT_SOCKET="+endpoint)
 	cmd.Stderr = os.Stderr
 	in, err := cmd.StdinPipe()
 	if err != nil {

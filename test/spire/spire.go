@@ -208,8 +208,21 @@ func Federate(tb testing.TB, a, b *Domain) {
 // SetBundle gives the domain the current bundle of another.
 func (d *Domain) SetBundle(tb testing.TB, other *Domain) {
 	tb.Helper()
-	file := d.write(tb, other.Name+".bundle", other.run(tb, "bundle", "show", "-format", "spiffe"))
-	d.run(tb, "bundle", "set", "-id", "spiffe://"+other.Name, "-format", "spiffe", "-path", file)
+	d.SetBundleFile(tb, other.Name, other.BundleFile(tb))
+}
+
+// BundleFile writes the domain's current bundle in the SPIFFE format, and
+// returns the file's path.
+func (d *Domain) BundleFile(tb testing.TB) string {
+	tb.Helper()
+	return d.write(tb, "own.bundle", d.run(tb, "bundle", "show", "-format", "spiffe"))
+}
+
+// SetBundleFile gives the domain the bundle of the named one, from a file in the
+// SPIFFE format.
+func (d *Domain) SetBundleFile(tb testing.TB, name, file string) {
+	tb.Helper()
+	d.run(tb, "bundle", "set", "-id", "spiffe://"+name, "-format", "spiffe", "-path", file)
 }
 
 // RemoveBundle takes the bundle of another domain away; entries no longer
