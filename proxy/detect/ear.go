@@ -16,7 +16,7 @@ import (
 // past is a deadline that ends a Read at once.
 var past = time.Unix(1, 0)
 
-// firstRead is how much is looked at at once: the first bytes of most protocols.
+// firstRead is how much room there is at least for what comes: the first bytes of most protocols.
 const firstRead = 1 << 10
 
 // finding is what the first bytes of one end say.
