@@ -1,0 +1,493 @@
+package http
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net"
+	"sync"
+	"time"
+
+	"github.com/hallmark-mesh/hallmark/proxy/h2"
+	"github.com/hallmark-mesh/hallmark/proxy/http/h1"
+	"github.com/hallmark-mesh/hallmark/proxy/http/message"
+)
+
+// client1 is a connection of HTTP/1 to an application, for one request at a
+// time. Its reader waits for what comes next, whether a request is under way or
+// not.
+type client1 struct {
+	plain *Plain
+	conn  net.Conn
+	in    *h1.In
+	out   *h1.Out
+	since time.Time // when it became idle; the pool's
+
+	mu     sync.Mutex
+	up     *attempt1 // of the request under way
+	dead   bool      // it has ended, or is about to
+	used   int       // how many requests it has been given
+	unsent int       // bytes of content that have been queued and not been sent
+
+	// The reader's.
+	response h1.Response
+	decoder  h1.Decoder
+	trailing []message.Field
+	ended    latch // a tunnel's both directions have ended
+}
+
+func newClient1(p *Plain, conn net.Conn) *client1 {
+	c := &client1{plain: p, conn: conn, in: h1.NewIn(conn, nil)}
+	c.out = h1.NewOut(conn, p.config.Write, c.sent, c.failed)
+	return c
+}
+
+// current returns the attempt under way, or nil.
+func (c *client1) current() *attempt1 {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.up
+}
+
+// sent is told by the writer what is on its way.
+func (c *client1) sent(n int) {
+	c.mu.Lock()
+	up := c.up
+	n = min(n, c.unsent)
+	c.unsent -= n
+	if up != nil {
+		up.x.hold()
+	}
+	c.mu.Unlock()
+	if up != nil {
+		up.x.upSent(n)
+		up.x.release()
+	}
+}
+
+// failed is told by the writer that the application cannot be written to. If it
+// has closed the connection, what it said before is still to be read.
+func (c *client1) failed(err error) {
+	if h1.Expired(err) {
+		_ = c.conn.Close()
+	}
+}
+
+// run reads response after response until the connection ends.
+func (c *client1) run() {
+	err := c.read()
+	c.mu.Lock()
+	c.dead = true
+	up := c.up
+	c.up = nil
+	used := c.used
+	c.mu.Unlock()
+	c.plain.remove(c, 0)
+	_ = c.conn.Close()
+	c.out.Wait()
+	if up == nil {
+		return
+	}
+	f, failed := errors.AsType[*Failure](err)
+	switch {
+	case failed || err == nil:
+	default:
+		_, malformed := errors.AsType[*message.Error](err)
+		f = &Failure{Reason: UpstreamReset, Err: err}
+		if malformed {
+			up.x.invalid(up, err)
+		} else if errors.Is(err, errNothing) {
+			f.Reused = used > 1
+		}
+	}
+	up.x.upClosed(up, f)
+}
+
+// errNothing says that a connection ended before any byte of a response.
+var errNothing = errors.New("the connection ended before an answer began")
+
+// read reads until the connection ends.
+func (c *client1) read() error {
+	for {
+		if err := c.first(); err != nil {
+			return err
+		}
+		up := c.current()
+		if up == nil {
+			return message.Refuse(message.UnexpectedBytes, "%.40q", c.in.Bytes())
+		}
+		if goOn, err := c.answer(up); !goOn {
+			return err
+		}
+	}
+}
+
+// first waits for the first bytes of a response, or for the end of an idle
+// connection.
+func (c *client1) first() error {
+	if len(c.in.Bytes()) > 0 {
+		return nil
+	}
+	idle := c.plain.config.Idle
+	for {
+		if err := c.in.SetDeadline(time.Now().Add(idle)); err != nil {
+			return err
+		}
+		err := c.in.More()
+		switch {
+		case err == nil:
+			return nil
+		case !h1.Expired(err):
+			return errors.Join(errNothing, err)
+		case c.plain.remove(c, idle):
+			return err
+		}
+	}
+}
+
+// more reads more of a response.
+func (c *client1) more() error {
+	for {
+		err := c.in.More()
+		switch {
+		case errors.Is(err, io.EOF):
+			return io.ErrUnexpectedEOF
+		case !h1.Expired(err):
+			return err
+		}
+		if err := c.in.SetDeadline(time.Time{}); err != nil {
+			return err
+		}
+	}
+}
+
+// head reads the head of a response.
+func (c *client1) head(up *attempt1) error {
+	seen := 0
+	for {
+		b := c.in.Bytes()
+		n, err := c.response.Parse(b, seen, up.method, &c.plain.config.Limits)
+		if err != nil {
+			return err
+		}
+		if n > 0 {
+			c.in.Take(n)
+			return nil
+		}
+		seen = len(b)
+		if err := c.more(); err != nil {
+			return err
+		}
+	}
+}
+
+// answer reads the response to a request and hands it on. It reports whether the
+// connection can be used again.
+func (c *client1) answer(up *attempt1) (bool, error) {
+	x, r := up.x, &c.response
+	for {
+		if err := c.head(up); err != nil {
+			return false, err
+		}
+		if !r.Informational() {
+			break
+		}
+		x.upResponse(up, &r.Response, false)
+	}
+	if err := up.accept(r); err != nil {
+		return false, err
+	}
+	if r.Body == h1.NoBody {
+		goOn := c.next(up)
+		x.upResponse(up, &r.Response, true)
+		x.upFlush()
+		return c.close(up, goOn)
+	}
+	x.upResponse(up, &r.Response, false)
+	switch r.Body {
+	case h1.Sized:
+		return c.sized(up)
+	case h1.Chunked:
+		return c.chunked(up)
+	default:
+		return c.untilClose(up)
+	}
+}
+
+// next makes the connection another request's, before the end of this response
+// is handed on: the client may have its next request ready.
+func (c *client1) next(up *attempt1) bool {
+	c.mu.Lock()
+	ok := c.response.KeepAlive && up.complete && len(c.in.Bytes()) == 0 && !c.dead
+	if ok {
+		c.up, c.unsent = nil, 0
+	}
+	c.mu.Unlock()
+	if !ok {
+		return false
+	}
+	c.in.Release()
+	if c.plain.put(c) {
+		return true
+	}
+	_ = c.conn.Close()
+	return true
+}
+
+// close ends an attempt whose response has been handed on.
+func (c *client1) close(up *attempt1, goOn bool) (bool, error) {
+	if goOn {
+		up.x.upClosed(up, nil)
+		return true, nil
+	}
+	return false, nil // run does
+}
+
+// sized reads content of a stated length.
+func (c *client1) sized(up *attempt1) (bool, error) {
+	for left := c.response.Length; ; {
+		chunk, err := c.chunk(left)
+		if err != nil {
+			return false, err
+		}
+		left -= int64(chunk.Len())
+		if left == 0 {
+			goOn := c.next(up)
+			up.x.upData(up, chunk, true)
+			up.x.upFlush()
+			return c.close(up, goOn)
+		}
+		if !c.hand(up, chunk) {
+			return false, nil
+		}
+	}
+}
+
+// chunk reads content.
+func (c *client1) chunk(limit int64) (h2.Chunk, error) {
+	for {
+		chunk, err := c.in.Chunk(limit)
+		switch {
+		case errors.Is(err, io.EOF):
+			return chunk, io.ErrUnexpectedEOF
+		case !h1.Expired(err):
+			return chunk, err
+		}
+		if err := c.in.SetDeadline(time.Time{}); err != nil {
+			return chunk, err
+		}
+	}
+}
+
+// hand hands content on, and waits until there is room for more.
+func (c *client1) hand(up *attempt1, chunk h2.Chunk) bool {
+	x := up.x
+	x.upGate.add(chunk.Len())
+	x.upData(up, chunk, false)
+	if len(c.in.Bytes()) == 0 {
+		x.upFlush()
+	}
+	return x.upGate.wait()
+}
+
+// chunked reads content in chunked coding.
+func (c *client1) chunked(up *attempt1) (bool, error) {
+	x := up.x
+	c.decoder.Reset()
+	clear(c.trailing)
+	c.trailing = c.trailing[:0]
+	for {
+		b := c.in.Bytes()
+		n, used, trailers, err := c.decoder.Decode(b, c.trailing, &c.plain.config.Limits)
+		c.trailing = trailers
+		if err != nil {
+			return false, err
+		}
+		c.in.Take(used)
+		done := c.decoder.Done()
+		rest := b[:n]
+		for len(rest) > 0 && (!done || len(c.trailing) > 0 || len(rest) > h2.BufferSpace) {
+			chunk, size := h2.ChunkOf(rest)
+			rest = rest[size:]
+			if !c.hand(up, chunk) {
+				return false, nil
+			}
+		}
+		if done {
+			last, _ := h2.ChunkOf(rest)
+			goOn := c.next(up)
+			if len(c.trailing) > 0 {
+				x.upTrailers(up, c.trailing)
+			} else {
+				x.upData(up, last, true)
+			}
+			x.upFlush()
+			return c.close(up, goOn)
+		}
+		if err := c.more(); err != nil {
+			return false, err
+		}
+	}
+}
+
+// untilClose reads content, or what comes through a tunnel, until the connection
+// ends.
+func (c *client1) untilClose(up *attempt1) (bool, error) {
+	x, tunnel := up.x, c.response.Body == h1.Tunnel
+	if tunnel {
+		x.upFlush()
+	}
+	for {
+		chunk, err := c.chunk(1 << 62)
+		switch {
+		case err == nil:
+			if !c.hand(up, chunk) {
+				return false, nil
+			}
+			continue
+		case !errors.Is(err, io.ErrUnexpectedEOF):
+			return false, err
+		}
+		x.upData(up, h2.Chunk{}, true)
+		x.upFlush()
+		if tunnel {
+			c.ended.wait()
+		}
+		return false, nil
+	}
+}
+
+// attempt1 is the server's side of an exchange on a connection of HTTP/1.
+type attempt1 struct {
+	x        *exchange
+	plain    *Plain
+	conn     *client1 // nil: one has to be opened
+	method   string   // as written
+	chunked  bool
+	tunnel   bool
+	complete bool // the request has been written to its end; under conn.mu
+}
+
+func (a *attempt1) prepare(ctx context.Context) *Failure {
+	var f *Failure
+	a.conn, f = a.plain.open(ctx)
+	return f
+}
+
+func (a *attempt1) prepared() bool { return a.conn != nil }
+
+func (a *attempt1) unused() {
+	if !a.plain.put(a.conn) {
+		_ = a.conn.conn.Close()
+	}
+}
+
+func (a *attempt1) request(r *message.Request, end bool) *Failure {
+	a.method = r.Method
+	a.tunnel = r.Tunnel()
+	if r.Protocol != "" {
+		a.method = "GET"
+	}
+	if r.Length > 0 && announced(r.Fields) {
+		r.Length = message.Unknown // trailers have no room behind content of a stated length
+	}
+	a.chunked = r.Length == message.Unknown && !a.tunnel
+	c := a.conn
+	c.mu.Lock()
+	if c.dead {
+		c.mu.Unlock()
+		return &Failure{Reason: UpstreamReset, Err: errNothing, Unprocessed: true}
+	}
+	c.up, c.unsent = a, 0
+	a.complete = end && !a.chunked
+	c.used++
+	c.mu.Unlock()
+	c.out.End(h1.AppendRequest(c.out.Begin(), r), 0)
+	if end && a.chunked {
+		a.data(h2.Chunk{}, true)
+	}
+	return nil
+}
+
+// accept decides about a response to a request for a tunnel, and gives a 101 the
+// status that it has in HTTP/2 (RFC 8441, section 5).
+func (a *attempt1) accept(r *h1.Response) error {
+	upgrade := a.x.request().Protocol
+	switch {
+	case r.Status == 101 && (upgrade == "" || !matches(r.Upgrade, upgrade)):
+		return message.Refuse(message.BadUpgrade, "101 to %.40q, asked for %.40q", r.Upgrade, upgrade)
+	case r.Status == 101:
+		r.Status, r.Length = 200, message.Unknown
+	case upgrade != "" && r.Status < 300:
+		return message.Refuse(message.BadUpgrade, "status %d where 101 was asked for", r.Status)
+	}
+	return nil
+}
+
+// matches reports whether a server has switched to the protocol that was asked
+// for.
+func matches(got, asked string) bool { return got == asked }
+
+// ours reports whether the connection is still this attempt's, and notes what
+// has been queued for it.
+func (a *attempt1) ours(content int, end bool) bool {
+	c := a.conn
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.up != a {
+		return false
+	}
+	c.unsent += content
+	a.complete = a.complete || end
+	return true
+}
+
+func (a *attempt1) data(chunk h2.Chunk, end bool) {
+	defer chunk.Release()
+	if !a.ours(chunk.Len(), end && !a.tunnel) {
+		return
+	}
+	out := a.conn.out
+	b := out.Begin()
+	switch {
+	case !a.chunked:
+		b = append(b, chunk.Bytes()...)
+	case chunk.Len() > 0:
+		b = h1.AppendChunk(b, chunk.Bytes())
+	}
+	if end && a.chunked {
+		b = h1.AppendLastChunk(b, nil)
+	}
+	out.End(b, chunk.Len())
+	if end && a.tunnel {
+		out.CloseWrite()
+		a.conn.ended.done()
+	}
+}
+
+func (a *attempt1) trailers(fields []message.Field) {
+	if !a.ours(0, true) || !a.chunked {
+		return
+	}
+	out := a.conn.out
+	out.End(h1.AppendLastChunk(out.Begin(), fields), 0)
+}
+
+func (a *attempt1) flush() {
+	a.conn.out.Flush()
+}
+
+func (a *attempt1) consumed(n int) { a.x.upGate.pass(n) }
+
+// cancel ends the connection: HTTP/1 has no other way to say so.
+func (a *attempt1) cancel() {
+	c := a.conn
+	c.mu.Lock()
+	ours := c.up == a
+	c.mu.Unlock()
+	if ours {
+		a.x.upGate.close()
+		c.ended.done()
+		_ = c.conn.Close()
+	}
+}

@@ -1,0 +1,214 @@
+package http
+
+import (
+	"context"
+	"net"
+	"net/netip"
+	"time"
+
+	"github.com/hallmark-mesh/hallmark/proxy/h2"
+	"github.com/hallmark-mesh/hallmark/proxy/http/h1"
+	"github.com/hallmark-mesh/hallmark/proxy/http/message"
+	"github.com/hallmark-mesh/hallmark/tlsctx"
+)
+
+// Config is how a [Relay] works. Open is required; the zero value of the rest
+// works.
+type Config struct {
+	// Open says where a request goes, once an attempt. It may block, and may
+	// change the request, whose Fields it must not keep. An error that is a
+	// [*Failure] says what the client is told; any other is
+	// [UpstreamRefused]. The context ends when nobody waits for the answer any
+	// more.
+	Open func(ctx context.Context, ask *Ask) (Choice, error)
+
+	// Ready answers like Open where that takes no waiting, and reports false
+	// where it would. Nil means that Open may always block; then every request
+	// on an HTTP/2 connection costs a goroutine.
+	Ready func(ask *Ask) (Choice, bool)
+
+	// Identity says what the application is told of who called it. Nil tells
+	// nothing, and leaves what the client says of the kind alone: only for
+	// requests that come from the application itself.
+	Identity *Identity
+
+	// Record is told of each request, once, when it is over. It must not
+	// block and must not keep the record. Nil ignores it.
+	Record func(*Record)
+
+	// Count is told of each message that was refused and each limit that was
+	// met, with a stable text: use it as a metric's label. It must not block.
+	// Nil ignores it.
+	Count func(reason string)
+
+	// Name is how the proxy calls itself in Proxy-Status (RFC 9209): a token.
+	// "" means hallmark.
+	Name string
+
+	// Timeouts and Limits bound what a client may take. H2 is how HTTP/2
+	// connections from clients behave.
+	Timeouts Timeouts
+	Limits   Limits
+	H2       h2.Config
+}
+
+// Timeouts of a [Relay]. The zero value of each means its default, a negative
+// one none.
+type Timeouts struct {
+	// Header is how long a head may take from its first byte (10 s). (HTTP/1.)
+	Header time.Duration
+
+	// Idle is how long a connection is kept without a request (5 min).
+	Idle time.Duration
+
+	// Body is how long a body may stand still that is expected from a client
+	// (5 min). (HTTP/1.)
+	Body time.Duration
+
+	// Write is how long writing 64 KiB may take (30 s).
+	Write time.Duration
+
+	// Request is how long a request may take until its response begins,
+	// attempts included, and Try how long one attempt may (none).
+	Request, Try time.Duration
+}
+
+// Limits of a [Relay]. The zero value of each means its default.
+type Limits struct {
+	// H1 bounds messages of HTTP/1.
+	H1 h1.Limits
+
+	// Interim is how many informational responses may come before the final
+	// one (32).
+	Interim int
+
+	// Replay is how many bytes of a body are kept for another attempt
+	// (64 KiB).
+	Replay int
+
+	// Attempts is how often a request is sent at the most (3).
+	Attempts int
+}
+
+// Ask is what [Config.Open] is asked.
+type Ask struct {
+	// Request is the head of the request.
+	Request *message.Request
+
+	// Source is where it comes from.
+	Source *Source
+
+	// Attempt is 1 for the first.
+	Attempt int
+}
+
+// Choice is an answer to an [Ask].
+type Choice struct {
+	// Upstream is where the request goes: a [*Session] or a [*Plain].
+	Upstream Upstream
+
+	// Done is told when the attempt is over, with nil if a response came to
+	// its end. Nil ignores it.
+	Done func(*Failure)
+
+	// Request and Try replace the timeouts of that name unless they are 0.
+	Request, Try time.Duration
+
+	// Labels is handed through to [Record.Labels].
+	Labels any
+}
+
+// Upstream is what requests are sent to. [Session] and [Plain] are.
+type Upstream interface {
+	// attempt returns an attempt to send a request there, without blocking.
+	attempt(x *exchange) attempt
+}
+
+// Source is where requests come from. It is immutable, and shared by all
+// requests of a connection.
+type Source struct {
+	// Peer is who has been authenticated at the other end; nil or one without
+	// an ID means nobody.
+	Peer *tlsctx.Peer
+
+	// Client and Local are the ends of the connection.
+	Client, Local netip.AddrPort
+}
+
+// Connection is a connection from a client.
+type Connection struct {
+	// Conn is the connection. The relay closes it.
+	Conn net.Conn
+
+	// Peeked are bytes that have been read from it already.
+	Peeked []byte
+
+	// Protocol is what it speaks: [tlsctx.HTTP1] or [tlsctx.HTTP2].
+	Protocol tlsctx.Protocol
+
+	// Source is who is at its other end. Required.
+	Source *Source
+
+	// Drain ends when the connection is to take no new requests and to end
+	// after those it has. Nil means never.
+	Drain context.Context
+}
+
+// Relay relays requests. Make one with [New]; it is safe for concurrent use.
+type Relay struct {
+	config Config
+	fields identityFields
+}
+
+// New returns a relay.
+func New(config Config) *Relay {
+	t := &config.Timeouts
+	t.Header = orDefault(t.Header, 10*time.Second)
+	t.Idle = orDefault(t.Idle, 5*time.Minute)
+	t.Body = orDefault(t.Body, 5*time.Minute)
+	t.Write = orDefault(t.Write, h1.DefaultWriteTimeout)
+	t.Request, t.Try = max(t.Request, 0), max(t.Try, 0)
+
+	l := &config.Limits
+	l.H1 = l.H1.Defaults()
+	l.Interim = orDefault(l.Interim, 32)
+	l.Replay = orDefault(l.Replay, 64<<10)
+	l.Attempts = orDefault(l.Attempts, 3)
+	if config.Name == "" {
+		config.Name = "hallmark"
+	}
+	r := &Relay{config: config}
+	r.fields = newIdentityFields(config.Identity)
+	return r
+}
+
+// orDefault returns the default for 0, and 0 for what is negative.
+func orDefault[T ~int | ~int64](value, otherwise T) T {
+	switch {
+	case value == 0:
+		return otherwise
+	case value < 0:
+		return 0
+	}
+	return value
+}
+
+// Serve relays the requests of one connection and returns when it has ended: nil
+// if it ended in order, or why not. When ctx ends, so do the connection and its
+// requests. No goroutine of the connection is left on return.
+func (r *Relay) Serve(ctx context.Context, c Connection) error {
+	if c.Drain == nil {
+		c.Drain = context.Background()
+	}
+	if c.Protocol == tlsctx.HTTP2 {
+		return r.serveH2(ctx, &c)
+	}
+	return r.serveH1(ctx, &c)
+}
+
+// count tells of a refusal or a limit.
+func (r *Relay) count(reason string) {
+	if r.config.Count != nil {
+		r.config.Count(reason)
+	}
+}

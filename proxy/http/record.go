@@ -1,0 +1,46 @@
+package http
+
+import "time"
+
+// Record is what is known of a request when it is over. It and what it points to
+// are valid during the call only; strings may be kept.
+type Record struct {
+	// Source is where it came from.
+	Source *Source
+
+	// Method, Authority and Path are the request's, from the client: to be
+	// escaped for each sink. They are empty for one that could not be parsed.
+	Method, Authority, Path string
+
+	// Protocol is that of an upgrade or extended CONNECT.
+	Protocol string
+
+	// Status is the status code that the client got, or 0 if none.
+	Status int
+
+	// GRPC is the grpc-status that the client got, or -1 if none.
+	GRPC int
+
+	// IsGRPC says that the request was gRPC's.
+	IsGRPC bool
+
+	// RequestBytes and ResponseBytes are those of the bodies.
+	RequestBytes, ResponseBytes int64
+
+	// Start is when the head had been read; Duration is from then to the end,
+	// and FirstByte from then to the response's head, or 0.
+	Start               time.Time
+	Duration, FirstByte time.Duration
+
+	// Attempts says how often it was sent.
+	Attempts int
+
+	// Reason says why it was not answered as it should be; [OK] if it was.
+	Reason Reason
+
+	// Err says more, or is nil.
+	Err error
+
+	// Labels are those of the last [Choice].
+	Labels any
+}

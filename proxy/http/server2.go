@@ -1,0 +1,160 @@
+package http
+
+import (
+	"context"
+	"errors"
+	"net"
+	"sync/atomic"
+
+	"github.com/hallmark-mesh/hallmark/proxy/h2"
+	"github.com/hallmark-mesh/hallmark/proxy/http/message"
+)
+
+// server2 is a connection from a client that speaks HTTP/2: a peer's session, or
+// an application's.
+type server2 struct {
+	batch
+	relay  *Relay
+	ctx    context.Context
+	source *Source
+	told   *told
+
+	draining atomic.Bool
+}
+
+// serveH2 relays the requests of a connection of HTTP/2.
+func (r *Relay) serveH2(ctx context.Context, c *Connection) error {
+	config := r.config.H2
+	config.ConnectProtocol = true
+	if config.WriteTimeout == 0 {
+		config.WriteTimeout = r.config.Timeouts.Write
+	}
+	if config.Count == nil {
+		config.Count = func(reason h2.Reason) { r.count("h2_" + string(reason)) }
+	}
+	s := &server2{relay: r, ctx: ctx, source: c.Source, told: r.fields.of(c.Source)}
+	conn := h2.New(withPeeked(c.Conn, c.Peeked), h2.Server, config, s)
+	stop := context.AfterFunc(c.Drain, func() {
+		s.draining.Store(true)
+		conn.Drain()
+	})
+	defer stop()
+	return conn.Run(ctx)
+}
+
+// withPeeked returns a connection from which peeked is read first.
+func withPeeked(conn net.Conn, peeked []byte) net.Conn {
+	if len(peeked) == 0 {
+		return conn
+	}
+	return &peekedConn{Conn: conn, peeked: peeked}
+}
+
+// peekedConn is a connection from which something has been read already.
+type peekedConn struct {
+	net.Conn
+	peeked []byte
+}
+
+// Read reads what has been peeked first.
+func (c *peekedConn) Read(b []byte) (int, error) {
+	if len(c.peeked) == 0 {
+		return c.Conn.Read(b)
+	}
+	n := copy(b, c.peeked)
+	if c.peeked = c.peeked[n:]; len(c.peeked) == 0 {
+		c.peeked = nil
+	}
+	return n, nil
+}
+
+// NetConn returns the connection below.
+func (c *peekedConn) NetConn() net.Conn { return c.Conn }
+
+// Ready and Changed say nothing that a server has to act on.
+func (s *server2) Ready(*h2.Conn)   {}
+func (s *server2) Changed(*h2.Conn) {}
+
+// Accept starts an exchange for a request.
+func (s *server2) Accept(stream *h2.Stream, h *h2.Headers, end bool) h2.StreamHandler {
+	x := s.relay.newExchange(s.ctx, s.source, s.told, nil)
+	d := &x.down2
+	*d = stream2{x: x, server: s, stream: stream}
+	x.down = d
+	if refused := requestOf(x.request(), h, end); refused != nil {
+		s.relay.count(string(refused.Reason))
+		x.ended = end
+		x.refuse(&Failure{Reason: ofMessage(refused), Err: refused})
+		return d
+	}
+	s.late(x, false)
+	x.start(end)
+	return d
+}
+
+// stream2 is the client's side of an exchange on a stream of HTTP/2.
+type stream2 struct {
+	x      *exchange
+	server *server2
+	stream *h2.Stream
+}
+
+// Headers takes the request's trailers.
+func (d *stream2) Headers(_ *h2.Stream, h *h2.Headers, _ bool) {
+	d.server.late(d.x, false)
+	d.x.requestTrailers(h.Fields)
+}
+
+// Data takes content of the request.
+func (d *stream2) Data(_ *h2.Stream, chunk h2.Chunk, end bool) {
+	d.server.late(d.x, false)
+	d.x.requestData(chunk, end)
+}
+
+// Sent says that content of the response is on its way.
+func (d *stream2) Sent(_ *h2.Stream, n int) { d.x.downSent(n) }
+
+// Closed ends the exchange, if it has not ended.
+func (d *stream2) Closed(_ *h2.Stream, err *h2.Error) {
+	if err != nil {
+		d.x.downClosed(err)
+	} else {
+		d.x.downClosed(nil)
+	}
+}
+
+func (d *stream2) respond(r *message.Response, end bool) {
+	h := h2.Headers{Kind: h2.Response, Status: r.Status, Fields: r.Fields}
+	if r.Informational() {
+		h.Kind = h2.Informational
+	}
+	_ = d.stream.SendHeaders(&h, end) // a stream that has ended tells Closed
+}
+
+func (d *stream2) data(chunk h2.Chunk, end bool) { d.x.downSent(d.stream.Send(chunk, end)) }
+
+func (d *stream2) trailers(fields []message.Field) {
+	_ = d.stream.SendHeaders(&h2.Headers{Kind: h2.Trailers, Fields: fields}, true)
+}
+
+func (d *stream2) flush() {}
+
+func (d *stream2) consumed(n int) { d.stream.Consumed(n) }
+
+func (d *stream2) abort(f *Failure) {
+	code := h2.InternalError
+	if e, ok := errors.AsType[*h2.Error](f); ok && e.Reason == h2.ReasonPeerReset {
+		code = e.Code // gRPC makes a status of it
+	} else if d.x.tunnel {
+		code = h2.ConnectError
+	}
+	d.stream.Reset(code)
+}
+
+// over tells a client that is still sending that nobody listens (RFC 9113,
+// section 8.1).
+func (d *stream2) over() {
+	if !d.x.requestEnded() {
+		d.stream.Reset(h2.NoError)
+	}
+}
