@@ -104,7 +104,7 @@ func TestNextServerIsAsked(t *testing.T) {
 	z.set("a.test. A", "a.test. 60 A 192.0.2.1")
 	broken.fail("a.test. A", dns.RcodeRefused)
 	broken.fail("a.test. AAAA", dns.RcodeServerFailure)
-	silent.silent = true
+	silent.change(func() { silent.silent = true })
 	c := config(t, "", silent, broken, z)
 	c.Servers = append([]string{deadServer(t)}, c.Servers...)
 	a := lookup(t, c, "a.test")
@@ -124,11 +124,13 @@ func TestNextServerIsAsked(t *testing.T) {
 func TestServersWithoutEDNS(t *testing.T) {
 	z := startZone(t)
 	z.set("a.test. A", "a.test. 60 A 192.0.2.1")
-	z.mangle = func(_ string, reply *dns.Msg) {
-		if len(z.asked)%2 == 1 { // the first question of the two
-			reply.Rcode, reply.Answer, reply.Question = dns.RcodeFormatError, nil, nil
+	z.change(func() {
+		z.mangle = func(_ string, reply *dns.Msg) {
+			if len(z.asked)%2 == 1 { // the first question of the two
+				reply.Rcode, reply.Answer, reply.Question = dns.RcodeFormatError, nil, nil
+			}
 		}
-	}
+	})
 	reply, err := newClient(&dns.ClientConfig{Timeout: 5}).ask(t.Context(), z.address, "a.test.", dns.TypeA)
 	if err != nil || len(reply.Answer) != 1 {
 		t.Errorf("%v, %v", reply, err)
@@ -145,7 +147,7 @@ func TestAnswersToOtherQuestionsAreRefused(t *testing.T) {
 	} {
 		z := startZone(t)
 		z.set("a.test. A", "a.test. 60 A 192.0.2.1")
-		z.mangle = mangle
+		z.change(func() { z.mangle = mangle })
 		if a := lookup(t, config(t, "", z), "a.test"); len(a.texts()) > 0 || a.err() == nil {
 			t.Errorf("%s: %q, %v", name, a.texts(), a.err())
 		}

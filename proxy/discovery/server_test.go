@@ -92,18 +92,19 @@ func (z *zone) handler(network string) dns.Handler {
 	})
 }
 
-// set replaces the records of a name and type.
-func (z *zone) set(key string, records ...string) {
+// change changes what the server says from now on.
+func (z *zone) change(f func()) {
 	z.mu.Lock()
 	defer z.mu.Unlock()
-	z.records[key] = records
+	f()
 }
 
-func (z *zone) fail(key string, rcode int) {
-	z.mu.Lock()
-	defer z.mu.Unlock()
-	z.rcode[key] = rcode
+// set replaces the records of a name and type.
+func (z *zone) set(key string, records ...string) {
+	z.change(func() { z.records[key] = records })
 }
+
+func (z *zone) fail(key string, rcode int) { z.change(func() { z.rcode[key] = rcode }) }
 
 // questions returns what was asked, and forgets it.
 func (z *zone) questions() []string {

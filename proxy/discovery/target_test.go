@@ -220,7 +220,7 @@ func TestWait(t *testing.T) {
 
 func TestCloseEndsALookup(t *testing.T) {
 	z := startZone(t)
-	z.silent = true
+	z.change(func() { z.silent = true })
 	asked := make(chan struct{}, 16)
 	c := config(t, "", z)
 	r := New(c)
