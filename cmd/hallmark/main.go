@@ -23,6 +23,8 @@ var version = "devel"
 
 // commands are the subcommands.
 type commands struct {
+	Run     RunCmd     `cmd:"" help:"Run the sidecar."`
+	Check   CheckCmd   `cmd:"" help:"Say whether the sidecar would work here."`
 	Issuer  IssuerCmd  `cmd:"" help:"Serve SPIFFE identities to the workloads of this machine, without SPIRE."`
 	Inspect InspectCmd `cmd:"" help:"Shake hands with a server and print who it is."`
 	Listen  ListenCmd  `cmd:"" help:"Accept handshakes and print who came."`
@@ -38,11 +40,12 @@ const (
 	exitHandshake   = 4 // the handshake failed
 	exitRefused     = 5 // the peer refused us
 	exitNoIdentity  = 6 // we have no identity to present
+	exitCut         = 7 // connections had to be cut at the end
 )
 
 const exitCodes = `Exit status: 0 success; 1 any other error; 2 wrong flags or configuration; 3 the
 address cannot be reached; 4 the handshake failed; 5 the peer refused us; 6 no
-identity to present.`
+identity to present; 7 connections were cut, because the time for draining was over.`
 
 // codedError gives an error its exit code.
 type codedError struct {

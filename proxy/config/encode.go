@@ -131,3 +131,7 @@ func encodeValue(v reflect.Value, redact, secret bool) any {
 		return entries
 	}
 }
+
+// Resources returns the effective configuration as a list of resources in the
+// form in which files hold them, defaults filled in and secrets left out.
+func (c *Config) Resources() []any { return c.resources(true) }

@@ -8,7 +8,7 @@ import (
 	"github.com/hallmark-mesh/hallmark/tlsctx"
 )
 
-// Proxy is the settings of the whole process. There is at most one; without
+// Proxy holds the settings of the whole process. There is at most one; without
 // one, all defaults hold.
 type Proxy struct {
 	Metadata
@@ -30,13 +30,14 @@ type ProxySpec struct {
 	// Disclosure says which of the own attributes peers are told.
 	Disclosure Disclosure `json:"disclosure"`
 
-	// Timeouts bound how long things may take.
+	// Timeouts bound how long things may take. 0 means no bound, where it is
+	// allowed.
 	Timeouts Timeouts `json:"timeouts"`
 
-	// KeepAlive finds peers that have vanished.
+	// KeepAlive finds peers that have vanished. 0 leaves the system's setting.
 	KeepAlive KeepAlive `json:"keepAlive"`
 
-	// Limits bound what can be open or in progress at once.
+	// Limits bound what can be open or in progress at once. 0 means no bound.
 	Limits Limits `json:"limits"`
 
 	// Sessions says how connections to peers are kept.
@@ -51,10 +52,10 @@ type ProxySpec struct {
 	// AccessLog says how connections are logged, one line each.
 	AccessLog AccessLog `json:"accessLog"`
 
-	// Log says how the process logs its own doings.
+	// Log says how the process logs its own doings, to standard error.
 	Log Log `json:"log"`
 
-	// Admin is the operator's port.
+	// Admin is the operator's port, on loopback. What it serves changes nothing.
 	Admin Admin `json:"admin"`
 }
 
@@ -80,13 +81,13 @@ type Identity struct {
 // bundle, or none.
 type IdentityFiles struct {
 	// Certificate holds the X.509-SVID, leaf first, then intermediates.
-	Certificate string `json:"certificate"`
+	Certificate string `json:"certificate" form:"file"`
 
 	// Key holds the private key, in PKCS #8.
-	Key string `json:"key"`
+	Key string `json:"key" form:"file"`
 
 	// Bundle holds the authorities of the own trust domain.
-	Bundle string `json:"bundle"`
+	Bundle string `json:"bundle" form:"file"`
 
 	// Federated are bundles of other trust domains.
 	Federated []FederatedBundle `json:"federated"`
@@ -98,7 +99,7 @@ type FederatedBundle struct {
 	TrustDomain spiffeid.TrustDomain `json:"trustDomain" check:"required"`
 
 	// Bundle is the file, in PEM.
-	Bundle string `json:"bundle" check:"required"`
+	Bundle string `json:"bundle" check:"required" form:"file"`
 }
 
 // TrustDomain says what is known of a trust domain.
@@ -108,8 +109,8 @@ type TrustDomain struct {
 
 	// Templates say which attributes a SPIFFE ID's path states, such as
 	// /ns/{k8s.namespace.name}/sa/{k8s.service_account.name}. The first that
-	// matches counts. For the own trust domain, while it is not listed here,
-	// that example holds; others have none.
+	// matches counts. For the own trust domain, while none is given, that
+	// example holds; others have none.
 	Templates []tlsctx.Template `json:"templates"`
 
 	// Attested says that attributes signed into its SVIDs are honoured. Say so
@@ -249,7 +250,8 @@ type Metrics struct {
 	// peer's own word.
 	MinProvenance tlsctx.Provenance `json:"minProvenance" default:"verified"`
 
-	// Labels say which attributes become which labels.
+	// Labels say which attributes become which labels, for the source and for
+	// the destination alike: of those listed the first that is known counts.
 	Labels Labels `json:"labels"`
 
 	// LinkerdNames adds the names of metrics that linkerd uses.
@@ -296,7 +298,7 @@ type Labels struct {
 // AccessLog says how connections are logged, one line each.
 type AccessLog struct {
 	// Output is where the lines go: stdout, stderr, none, or a file.
-	Output string `json:"output" default:"stdout" check:"required"`
+	Output string `json:"output" default:"stdout" check:"required" form:"file"`
 
 	// Format is how a line is written: JSON for machines, Console for people.
 	Format LogFormat `json:"format" default:"JSON"`

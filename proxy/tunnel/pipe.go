@@ -49,6 +49,9 @@ func (e *Error) Unwrap() error { return e.Err }
 // stood still for too long.
 var ErrHalfOpen = errors.New("half-open and idle for too long")
 
+// ErrIdle ends a stream that carried nothing in either direction for too long.
+var ErrIdle = errors.New("idle for too long")
+
 // Pipe is one stream through the proxy.
 type Pipe struct {
 	// Down was accepted; Up was opened for it.
@@ -61,11 +64,14 @@ type Pipe struct {
 	// HalfOpen is how long a direction may stand still once the other has
 	// ended; 0 means forever.
 	HalfOpen time.Duration
+
+	// Idle is how long both directions may stand still; 0 means forever.
+	Idle time.Duration
 }
 
 // Run forwards until both directions have ended in order, and returns nil; or
 // until one breaks or ctx ends, which resets both connections, and returns an
-// *[Error], [ErrHalfOpen] or the context's cause. Both connections are closed
+// *[Error], [ErrHalfOpen], [ErrIdle] or the context's cause. Both connections are closed
 // on return, and no goroutine is left.
 func (p Pipe) Run(ctx context.Context) error {
 	if p.Sent == nil {
@@ -77,12 +83,14 @@ func (p Pipe) Run(ctx context.Context) error {
 	s := &stream{Pipe: p}
 	stop := context.AfterFunc(ctx, func() { s.fail(context.Cause(ctx)) })
 	defer stop()
+	s.idle.start(s.Idle, func() uint64 { return s.Sent.Load() + s.Received.Load() }, func() { s.fail(ErrIdle) })
 
 	var wg sync.WaitGroup
 	wg.Go(func() { s.forward(direction{p.Down, p.Up, Downstream, Upstream, p.Sent}, p.Received) })
 	s.forward(direction{p.Up, p.Down, Upstream, Downstream, p.Received}, p.Sent)
 	wg.Wait()
 
+	s.idle.stop()
 	s.halfOpen.stop()
 	s.once.Do(func() {}) // after which nobody writes err any more
 	_ = p.Down.Close()   // both directions have ended: nothing is lost
@@ -94,6 +102,7 @@ func (p Pipe) Run(ctx context.Context) error {
 type stream struct {
 	Pipe
 	halfOpen watch
+	idle     watch
 
 	once sync.Once
 	err  error // what broke the stream first; the rest follows from it
@@ -119,7 +128,7 @@ func (s *stream) forward(d direction, other *atomic.Uint64) {
 		s.fail(&Error{Side: d.to, Op: "close", Err: err})
 		return
 	}
-	s.halfOpen.start(s.HalfOpen, other, func() { s.fail(ErrHalfOpen) })
+	s.halfOpen.start(s.HalfOpen, other.Load, func() { s.fail(ErrHalfOpen) })
 }
 
 // watch calls back when a count has stood still for a whole period.
@@ -129,17 +138,17 @@ type watch struct {
 	stopped bool
 }
 
-func (w *watch) start(period time.Duration, count *atomic.Uint64, still func()) {
+func (w *watch) start(period time.Duration, count func() uint64, still func()) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if period <= 0 || w.stopped || w.timer != nil {
 		return
 	}
-	last := count.Load()
+	last := count()
 	w.timer = time.AfterFunc(period, func() {
 		w.mu.Lock()
 		defer w.mu.Unlock()
-		now := count.Load()
+		now := count()
 		switch {
 		case w.stopped:
 		case now == last:

@@ -1,0 +1,88 @@
+package main
+
+import (
+	"context"
+	"time"
+
+	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
+
+	"github.com/hallmark-mesh/hallmark/metrics"
+	"github.com/hallmark-mesh/hallmark/metrics/accesslog"
+	"github.com/hallmark-mesh/hallmark/proxy/config"
+)
+
+// logPatience is how long the last lines of the access log may take to be
+// written.
+const logPatience = 5 * time.Second
+
+// openRecord opens what is told of every connection.
+func (s *sidecar) openRecord(spec *config.ProxySpec) (closeRecord func(), err error) {
+	record := metrics.Config{Version: version, Identity: s.identity, Linkerd: spec.Metrics.LinkerdNames}
+	closeRecord = func() {}
+	if output := accessOutput(spec.AccessLog.Output); output != nil {
+		// The recorder counts the lines that are dropped, and is made after the log.
+		dropped := func(lines int) { s.record.LinesDropped(lines) }
+		s.access, err = accesslog.New(accesslog.Config{
+			WriterConfig: accesslog.WriterConfig{Open: output, OnDrop: dropped},
+			Settings:     accessSettings(&spec.AccessLog),
+			Format:       accessFormat(spec.AccessLog.Format),
+		})
+		if err != nil {
+			return nil, err
+		}
+		record.Sinks = append(record.Sinks, s.access)
+		closeRecord = func() {
+			ctx, cancel := context.WithTimeout(context.Background(), logPatience)
+			defer cancel()
+			if err := s.access.Close(ctx); err != nil {
+				s.log.Warn("the access log is not complete", zap.Error(err))
+			}
+		}
+	}
+	if s.record, err = metrics.New(record); err != nil {
+		closeRecord()
+		return nil, err
+	}
+	return closeRecord, nil
+}
+
+// accessOutput returns where the access log goes, or nil for nowhere.
+func accessOutput(name string) accesslog.Output {
+	switch name {
+	case "none":
+		return nil
+	case "stdout":
+		return accesslog.Stdout()
+	case "stderr":
+		return accesslog.Stderr()
+	default:
+		return accesslog.File(name)
+	}
+}
+
+func accessFormat(f config.LogFormat) accesslog.Format {
+	if f == config.FormatConsole {
+		return accesslog.Console
+	}
+	return accesslog.JSON
+}
+
+func accessSettings(l *config.AccessLog) accesslog.Settings {
+	return accesslog.Settings{
+		Level: levelOf(l.Level), First: l.Sampling.First, Thereafter: l.Sampling.Thereafter, Period: l.Sampling.Period,
+	}
+}
+
+func levelOf(l config.LogLevel) zapcore.Level {
+	switch l {
+	case config.LevelDebug:
+		return zap.DebugLevel
+	case config.LevelWarn:
+		return zap.WarnLevel
+	case config.LevelError:
+		return zap.ErrorLevel
+	default:
+		return zap.InfoLevel
+	}
+}
