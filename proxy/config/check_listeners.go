@@ -7,12 +7,8 @@ import (
 
 func checkInbound(w *written, spec *InboundSpec) {
 	for i, s := range spec.Sessions {
-		path := fmt.Sprintf("spec.sessions[%d]", i)
-		switch {
-		case s == Auto:
-			w.problem(path, "Auto is for an Outbound to choose by: want Raw, Mux or both")
-		case slices.Contains(spec.Sessions[:i], s):
-			w.problem(path, "%s is given twice", s)
+		if slices.Contains(spec.Sessions[:i], s) {
+			w.problem(fmt.Sprintf("spec.sessions[%d]", i), "%s is given twice", s)
 		}
 	}
 	checkAcceptProxyProtocol(w, spec.AcceptProxyProtocol.From)

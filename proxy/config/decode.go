@@ -11,7 +11,7 @@ import (
 
 // maxNodes bounds what is read of one file, aliases counted as what they stand
 // for: they can make a small file stand for a huge one.
-const maxNodes = 1 << 18
+const maxNodes = 1 << 17
 
 // decoder reads the nodes of one file into values, and collects every mistake.
 type decoder struct {
@@ -182,12 +182,19 @@ func suggest(key string, fields []field) string {
 	return ": there are " + strings.Join(names, ", ")
 }
 
-// join appends a field to a path.
+// join appends a field to a path; one that cannot be a name is quoted.
 func join(path, name string) string {
+	if strings.ContainsFunc(name, isNoNameRune) || name == "" || len(name) > 80 {
+		return fmt.Sprintf("%s[%.80q]", path, name)
+	}
 	if path == "" {
 		return name
 	}
 	return path + "." + name
+}
+
+func isNoNameRune(r rune) bool {
+	return (r < 'a' || r > 'z') && (r < 'A' || r > 'Z') && (r < '0' || r > '9') && r != '_' && r != '-'
 }
 
 func nameOf(n *yaml.Node) string {

@@ -18,8 +18,12 @@ const redacted = "REDACTED"
 // left out, in maps, lists and scalars that any encoder writes: version,
 // warnings, and resources in the form in which files hold them.
 func (c *Config) Redacted() any {
-	return map[string]any{"version": c.Version, "warnings": c.Warnings, "resources": c.resources(true)}
+	return map[string]any{"version": c.Version, "warnings": c.Warnings, "resources": c.Resources()}
 }
+
+// Resources returns the effective configuration as a list of resources in the
+// form in which files hold them, defaults filled in and secrets left out.
+func (c *Config) Resources() []any { return c.resources(true) }
 
 // MarshalJSON writes what [Config.Redacted] returns.
 func (c *Config) MarshalJSON() ([]byte, error) { return json.Marshal(c.Redacted()) }
@@ -30,7 +34,7 @@ func (c *Config) YAML() ([]byte, error) {
 	var b bytes.Buffer
 	e := yaml.NewEncoder(&b)
 	e.SetIndent(2)
-	for _, r := range c.resources(true) {
+	for _, r := range c.Resources() {
 		if err := e.Encode(r); err != nil {
 			return nil, fmt.Errorf("config: write as YAML: %w", err)
 		}
@@ -131,7 +135,3 @@ func encodeValue(v reflect.Value, redact, secret bool) any {
 		return entries
 	}
 }
-
-// Resources returns the effective configuration as a list of resources in the
-// form in which files hold them, defaults filled in and secrets left out.
-func (c *Config) Resources() []any { return c.resources(true) }

@@ -16,6 +16,15 @@ type field struct {
 	positive bool   // it must be more than 0
 	secret   bool   // it is not shown
 	form     string // see checkForm
+	only     string // of an enum's values those that are allowed, if not all
+}
+
+// among returns the values that the field may have of an enum's.
+func (f field) among(e enum) []string {
+	if f.only == "" {
+		return e.values()
+	}
+	return strings.Split(f.only, ",")
 }
 
 // fieldsOf returns the fields of a struct, in order, without those that are not
@@ -31,7 +40,7 @@ func fieldsOf(t reflect.Type) []field {
 		initial, has := f.Tag.Lookup("default")
 		check := f.Tag.Get("check")
 		fields = append(fields, field{
-			name: name, index: i, initial: initial, has: has, form: f.Tag.Get("form"), secret: f.Tag.Get("secret") == "true",
+			name: name, index: i, initial: initial, has: has, form: f.Tag.Get("form"), only: f.Tag.Get("only"), secret: f.Tag.Get("secret") == "true",
 			required: check == "required", nonempty: check == "nonempty", positive: check == "positive",
 		})
 	}

@@ -43,6 +43,11 @@ func checkForm(form string, v reflect.Value) error {
 			return nil
 		}
 		return checkAttributeName(text)
+	case "file":
+		if strings.ContainsRune(text, 0) {
+			return fmt.Errorf("%.80q is no name of a file", text)
+		}
+		return nil
 	case "value":
 		return identity.ValidateAttributeValue(text)
 	default:

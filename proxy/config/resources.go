@@ -39,7 +39,8 @@ type Metadata struct {
 	Origin string `json:"-"`
 }
 
-// Inbound accepts mutual TLS from peers and forwards to applications.
+// Inbound accepts mutual TLS from peers and forwards to the applications of this
+// workload.
 type Inbound struct {
 	Metadata
 	Spec InboundSpec
@@ -60,8 +61,9 @@ type InboundSpec struct {
 	// identity, which authorization rules must name to let in.
 	Plaintext Plaintext `json:"plaintext" default:"Deny"`
 
-	// Sessions are the kinds of session to take, in order of preference.
-	Sessions []Session `json:"sessions" default:"Mux,Raw" check:"required"`
+	// Sessions are the kinds of session to take, in order of preference: Raw is
+	// one TLS connection for each stream, Mux many streams on one.
+	Sessions []Session `json:"sessions" default:"Mux,Raw" check:"required" only:"Mux,Raw"`
 
 	// AcceptProxyProtocol says from whom a PROXY protocol header, version 1 or
 	// 2, is expected.

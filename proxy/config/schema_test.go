@@ -148,7 +148,7 @@ func (g *generator) typed(typ reflect.Type, f field) object {
 
 func scalarSchema(typ reflect.Type, f field) object {
 	if e, ok := reflect.TypeAssert[enum](reflect.Zero(typ)); ok {
-		return object{"enum": e.values()}
+		return object{"enum": f.among(e)}
 	}
 	pattern := func(p string) object { return object{"type": "string", "pattern": p} }
 	least := 0

@@ -6,6 +6,7 @@ import (
 	"go/token"
 	"path/filepath"
 	"reflect"
+	"regexp"
 	"strings"
 	"testing"
 )
@@ -68,7 +69,8 @@ func described(t *testing.T, comments map[string]string, of reflect.Type, f fiel
 		t.Errorf("the comment of %s.%s does not begin with its name", of.Name(), name)
 		return text
 	}
-	for _, verb := range []string{"is ", "are ", "says ", "say "} {
+	rest = regexp.MustCompile(`\[([A-Z][a-z]\w*)\]`).ReplaceAllString(rest, "$1") // links of Go's documentation
+	for _, verb := range []string{"is ", "are ", "says that ", "says ", "say "} {
 		if what, ok := strings.CutPrefix(rest, verb); ok {
 			return strings.ToUpper(what[:1]) + what[1:]
 		}

@@ -117,6 +117,9 @@ func checkValue(w *written, f field, v reflect.Value, path string) {
 		if err := checkForm(f.form, v); err != nil {
 			w.problem(path, "%s", err)
 		}
+		if e, ok := reflect.TypeAssert[enum](v); ok && !slices.Contains(f.among(e), v.String()) {
+			w.problem(path, "%q is none of %s", v.String(), strings.Join(f.among(e), ", "))
+		}
 		return
 	}
 	switch v.Kind() {

@@ -58,13 +58,13 @@ func TestAsTheReference(t *testing.T) {
 	t.Logf("seed %d", seed)
 	random := rand.New(rand.NewPCG(seed, 0))
 	seen := make(map[Reason]int)
-	for range 50_000 {
+	for range 10_000 {
 		denied, audited := checkProperties(t, choices{random.IntN})
 		seen[denied]++
 		seen["audited "+audited]++
 	}
 	for _, reason := range []Reason{"", DeniedByRule, NoAllowingRule, ForeignTrustDomain, PlaintextPeer, "audited ", "audited denied_by_rule", "audited no_allowing_rule"} {
-		if seen[reason] < 100 {
+		if seen[reason] < 20 {
 			t.Errorf("%q came up %d times: the world is too small to say much", reason, seen[reason])
 		}
 	}
