@@ -2,6 +2,7 @@ package metrics
 
 import (
 	"runtime"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -22,7 +23,9 @@ type process struct {
 	configGeneration, configGood        prometheus.Gauge
 	configTime                          prometheus.Gauge
 	reloads                             *prometheus.CounterVec
-	dropped, acceptFailures             prometheus.Counter
+	acceptFailures                      prometheus.Counter
+	dropped                             prometheus.CounterFunc
+	lines                               atomic.Uint64 // that were dropped outside of sinks
 }
 
 func newProcess(c Config) *process {
@@ -49,11 +52,13 @@ func newProcess(c Config) *process {
 			"When a configuration was last taken over, in seconds since 1970."),
 		reloads: counters("hallmark_config_reloads_total",
 			"Configurations read, by whether they were taken over (ok) or refused (failed).", "result"),
-		dropped: counter("hallmark_log_lines_dropped_total",
-			"Lines of logs that were dropped because they could not be written in time."),
 		acceptFailures: counter("hallmark_accept_failures_total",
 			"Connections that could not be accepted."),
 	}
+	p.dropped = prometheus.NewCounterFunc(prometheus.CounterOpts{
+		Name: "hallmark_log_lines_dropped_total",
+		Help: "Lines of logs that were dropped because they could not be written in time.",
+	}, func() float64 { return float64(p.lines.Load() + droppedBy(c.Sinks)) })
 	info := prometheus.NewGaugeVec(prometheus.GaugeOpts{
 		Name: "hallmark_build_info", Help: "Always 1; the labels say what is running.",
 	}, []string{"version", "revision", "goversion"})
@@ -119,8 +124,8 @@ func (r *Recorder) Reloaded(generation uint64, err error) {
 	p.reloads.WithLabelValues("ok").Inc()
 }
 
-// LinesDropped counts lines that a log could not write in time.
-func (r *Recorder) LinesDropped(n int) { r.process.dropped.Add(float64(max(n, 0))) }
+// LinesDropped counts lines that a log which is no sink could not write in time.
+func (r *Recorder) LinesDropped(n int) { r.process.lines.Add(uint64(max(n, 0))) }
 
 // AcceptFailed counts a connection that could not be accepted.
 func (r *Recorder) AcceptFailed() { r.process.acceptFailures.Inc() }

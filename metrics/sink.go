@@ -8,7 +8,8 @@ import (
 
 // Sink is told of connections. Its methods are called from the goroutine that
 // opens or closes the connection: they must not block, and must not keep the
-// event.
+// event. Of a sink with a method Dropped() uint64, what that returns is exported
+// as hallmark_log_lines_dropped_total.
 type Sink interface {
 	// Opened is told of a connection whose guard has opened.
 	Opened(e *Event)
@@ -37,4 +38,15 @@ type Event struct {
 
 	// Outcome is how it ended; the zero value in Opened.
 	Outcome Outcome
+}
+
+// droppedBy returns how many lines the sinks have dropped.
+func droppedBy(sinks []Sink) uint64 {
+	var n uint64
+	for _, sink := range sinks {
+		if d, ok := sink.(interface{ Dropped() uint64 }); ok {
+			n += d.Dropped()
+		}
+	}
+	return n
 }

@@ -1,0 +1,165 @@
+package accesslog
+
+import (
+	"net/netip"
+	"slices"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+
+	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
+
+	"github.com/hallmark-mesh/hallmark/metrics"
+	"github.com/hallmark-mesh/hallmark/tlsctx"
+)
+
+// fields are those of a line, by OpenTelemetry's names where it has one.
+// docs/access-log.md describes them.
+func fields(e *metrics.Event) []zap.Field {
+	f := make(list, 0, 40)
+	f = append(f, zap.Uint64("hallmark.connection.id", e.ID), zap.String("hallmark.reporter", string(e.Reporter)))
+	f.text("hallmark.listener", e.Listener)
+	f.address("client", e.Client)
+	f.address("network.local", e.Local)
+	f.address("upstream", e.Upstream)
+	f.address("hallmark.origin", e.Origin)
+	source, destination := e.Own, e.Peer
+	if e.Reporter == metrics.Destination {
+		source, destination = e.Peer, e.Own
+	}
+	f.end("source", source)
+	f.end("destination", destination)
+	f.text("destination.service", e.Service.Host)
+	f.text("hallmark.target", e.Target)
+	f.security(e)
+	f = append(f, zap.String("network.transport", "tcp"))
+	f.text("network.protocol.name", string(e.Protocol))
+	f.text("hallmark.detection", e.How)
+	f = append(f,
+		zap.Uint64("hallmark.bytes.sent", e.Sent),
+		zap.Uint64("hallmark.bytes.received", e.Received),
+		zap.Duration("duration", e.Duration))
+	f.outcome(e)
+	if !e.Trace.IsZero() {
+		trace := e.Trace.String() // version-traceid-spanid-flags
+		f = append(f, zap.String("trace_id", trace[3:35]), zap.String("span_id", trace[36:52]))
+	}
+	return f
+}
+
+// list is a line in the making.
+type list []zap.Field
+
+// text adds a text unless it is empty.
+func (l *list) text(name, value string) {
+	if value != "" {
+		*l = append(*l, zap.String(name, printable(value)))
+	}
+}
+
+// address adds an address and a port unless there is none.
+func (l *list) address(name string, a netip.AddrPort) {
+	if a.IsValid() {
+		*l = append(*l, zap.String(name+".address", a.Addr().Unmap().WithZone("").String()), zap.Uint16(name+".port", a.Port()))
+	}
+}
+
+// end adds who is at one end: the SPIFFE ID from TLS, and the attributes, those
+// of each provenance in a field of their own.
+func (l *list) end(name string, p *tlsctx.Peer) {
+	if p == nil {
+		return
+	}
+	if p.Secured() {
+		*l = append(*l, zap.String(name+".spiffe_id", p.ID.String()))
+	}
+	for provenance := tlsctx.Attested; provenance >= tlsctx.Asserted; provenance-- {
+		if slices.ContainsFunc(p.Attributes, func(a tlsctx.Attribute) bool { return a.Provenance == provenance }) {
+			*l = append(*l, zap.Object(name+"."+provenance.String(), attributes{p.Attributes, provenance}))
+		}
+	}
+}
+
+// attributes are those of one provenance.
+type attributes struct {
+	all tlsctx.Attributes
+	of  tlsctx.Provenance
+}
+
+// MarshalLogObject implements zapcore.ObjectMarshaler.
+func (a attributes) MarshalLogObject(e zapcore.ObjectEncoder) error {
+	for _, attribute := range a.all {
+		if attribute.Provenance == a.of {
+			e.AddString(attribute.Name, printable(attribute.Value))
+		}
+	}
+	return nil
+}
+
+// security adds how the connection crossed the network.
+func (l *list) security(e *metrics.Event) {
+	if e.Peer == nil || !e.Peer.Secured() {
+		*l = append(*l, zap.String("hallmark.security", "none"))
+		return
+	}
+	*l = append(*l,
+		zap.String("hallmark.security", "mutual_tls"),
+		zap.String("tls.curve", e.Peer.KeyExchange.String()),
+		zap.Bool("hallmark.aware", e.Peer.Aware))
+	l.text("hallmark.session", string(e.Session))
+	if e.Via != nil {
+		*l = append(*l, zap.Uint64("hallmark.session.id", e.Via.ID()))
+	}
+}
+
+// outcome adds how the connection ended; before, it has none.
+func (l *list) outcome(e *metrics.Event) {
+	if e.Outcome.Reason == "" {
+		return
+	}
+	*l = append(*l, zap.String("hallmark.outcome", printable(e.Outcome.Reason)), zap.String("response_flags", e.Outcome.Flag.String()))
+	if e.Outcome.Reason != metrics.ReasonOK {
+		*l = append(*l, zap.String("error.type", printable(e.Outcome.Reason)))
+	}
+	if e.Outcome.Err != nil {
+		l.text("error.message", e.Outcome.Err.Error())
+	}
+}
+
+// maxText bounds a text, in bytes.
+const maxText = 2 << 10
+
+// printable makes a text fit for one line on any terminal, whatever a peer may
+// have got into it: bounded, valid UTF-8, without control or format characters.
+func printable(text string) string {
+	if plain(text) {
+		return text
+	}
+	if len(text) > maxText {
+		text = strings.ToValidUTF8(text[:maxText], "") + "…"
+	}
+	return strings.Map(func(r rune) rune {
+		switch {
+		case r == '\n':
+			return ' ' // errors.Join puts each error on a line
+		case r == utf8.RuneError || !unicode.IsPrint(r):
+			return unicode.ReplacementChar
+		default:
+			return r
+		}
+	}, text)
+}
+
+// plain is the quick answer for what is almost always the case.
+func plain(text string) bool {
+	if len(text) > maxText {
+		return false
+	}
+	for i := range len(text) {
+		if text[i] < 0x20 || text[i] > 0x7e {
+			return false
+		}
+	}
+	return true
+}
