@@ -1,7 +1,10 @@
 package main
 
 import (
+	"crypto/ecdsa"
+	"crypto/rsa"
 	"crypto/tls"
+	"crypto/x509"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -69,10 +72,23 @@ func reportPeer(address string, p *tlsctx.Peer) report {
 	for _, c := range p.Certificates {
 		r.Chain = append(r.Chain, certificate{
 			Subject: c.Subject.String(), Issuer: c.Issuer.String(), Serial: c.SerialNumber.Text(16),
-			Key: c.PublicKeyAlgorithm.String(), NotBefore: c.NotBefore, NotAfter: c.NotAfter,
+			Key: keyOf(c), NotBefore: c.NotBefore, NotAfter: c.NotAfter,
 		})
 	}
 	return r
+}
+
+// keyOf names the type of a certificate's key, such as ECDSA P-256.
+func keyOf(c *x509.Certificate) string {
+	name := c.PublicKeyAlgorithm.String()
+	switch key := c.PublicKey.(type) {
+	case *ecdsa.PublicKey:
+		return name + " " + key.Params().Name
+	case *rsa.PublicKey:
+		return fmt.Sprintf("%s %d", name, key.N.BitLen())
+	default:
+		return name
+	}
 }
 
 // reportError says why a handshake failed. The identity in it is only claimed.
@@ -118,7 +134,7 @@ func (r report) write(w io.Writer, output string) error {
 	}
 	line("tls", "TLS 1.3, %s, %s", r.KeyExchange, r.CipherSuite)
 	for i, c := range r.Chain {
-		line(fmt.Sprintf("chain %d", i), "%s key, serial %s, issued by %s", c.Key, c.Serial, c.Issuer)
+		line(fmt.Sprintf("chain %d", i), "%s key, until %s, serial %s, issued by %s", c.Key, c.NotAfter.UTC().Format(time.RFC3339), c.Serial, c.Issuer)
 	}
 	for _, a := range r.Attributes {
 		line(a.Name, "%s (%s)", a.Value, a.Provenance)

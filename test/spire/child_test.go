@@ -29,6 +29,9 @@ import (
 // their executable, and a hard link of this one is another.
 const childEnv = "HALLMARK_SPIRE_TEST_WORKLOAD"
 
+// hintEnv tells a workload which of its identities to take.
+const hintEnv = "HALLMARK_SPIRE_TEST_HINT"
+
 func TestMain(m *testing.M) {
 	if os.Getenv(childEnv) != "" {
 		if err := beWorkload(); err != nil {
@@ -63,7 +66,7 @@ type outcome struct {
 // beWorkload serves handshakes and, for every address on standard input, makes
 // one. Each outcome is a line of JSON.
 func beWorkload() error {
-	source, err := workload.Open(workload.Config{MinBackoff: 50 * time.Millisecond, MaxBackoff: 500 * time.Millisecond})
+	source, err := workload.Open(workload.Config{Hint: os.Getenv(hintEnv), MinBackoff: 50 * time.Millisecond, MaxBackoff: 500 * time.Millisecond})
 	if err != nil {
 		return err
 	}
@@ -171,10 +174,11 @@ func run(t *testing.T, d *spire.Domain, executable string) *child {
 }
 
 // runAt is run for any Workload API.
-func runAt(t *testing.T, endpoint, executable string) *child {
+func runAt(t *testing.T, endpoint, executable string, environment ...string) *child {
 	t.Helper()
 	cmd := exec.CommandContext(t.Context(), executable)
 	cmd.Env = append(os.Environ(), childEnv+"=1", "SPIFFE_ENDPOINT_SOCKET="+endpoint)
+	cmd.Env = append(cmd.Env, environment...)
 	cmd.Stderr = os.Stderr
 	in, err := cmd.StdinPipe()
 	if err != nil {

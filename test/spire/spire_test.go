@@ -108,6 +108,23 @@ func TestFederation(t *testing.T) {
 	})
 }
 
+// TestSeveralIdentities registers one program twice: the hint chooses.
+func TestSeveralIdentities(t *testing.T) {
+	t.Parallel()
+	d := spire.Run(t, "example.org", spire.Options{})
+	web, both := link(t, "web"), link(t, "both")
+	d.Register(t, "/web", web)
+	d.Register(t, "/inner", both, "-hint", "internal")
+	d.Register(t, "/outer", both, "-hint", "external")
+	visitor := run(t, d, web)
+	for hint, want := range map[string]string{"internal": "/inner", "external": "/outer"} {
+		server := runAt(t, d.Endpoint(), both, hintEnv+"="+hint)
+		if o := visitor.must(t, server); o.Peer != d.ID(want) {
+			t.Errorf("hint %s: met %s, want %s", hint, o.Peer, d.ID(want))
+		}
+	}
+}
+
 // TestEntryDeleted takes a registration away: the workload stops presenting the
 // identity that it no longer has, though its last SVID is valid for an hour.
 func TestEntryDeleted(t *testing.T) {
