@@ -277,8 +277,8 @@ func (c *Conn) Open(h *Headers, end bool, handler StreamHandler) (*Stream, error
 	}
 	s := c.newStream(c.nextID, handler)
 	c.nextID += 2
-	s.head = h.Method == "HEAD"
-	s.connect = h.Method == "CONNECT"
+	s.head = h.Method == methodHead
+	s.connect = h.Method == MethodConnect
 	s.localEnd = end
 	c.out.headers(s.id, h, end, c.peerFrameSize)
 	c.kick()

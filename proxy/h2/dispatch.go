@@ -1,6 +1,9 @@
 package h2
 
-import "encoding/binary"
+import (
+	"encoding/binary"
+	"slices"
+)
 
 // header looks at a frame's header, before any of its payload, and says what is
 // to be done with that.
@@ -209,7 +212,7 @@ func (in *input) startData(pad int) error {
 }
 
 // data passes on a piece of a DATA frame, the last one with its end.
-func (in *input) data(buf *Buffer, p []byte) error {
+func (in *input) data(buf *Buffer, p []byte) {
 	last := in.need == 0
 	if last {
 		in.expect(phaseHeader, frameHeaderLen)
@@ -219,14 +222,14 @@ func (in *input) data(buf *Buffer, p []byte) error {
 	}
 	end := last && in.end
 	if len(p) == 0 && !end {
-		return nil
+		return
 	}
 	c := in.c
 	c.mu.Lock()
 	s := in.stream
 	if s == nil {
 		c.mu.Unlock()
-		return nil
+		return
 	}
 	if last {
 		in.stream = nil
@@ -238,9 +241,8 @@ func (in *input) data(buf *Buffer, p []byte) error {
 	chunk := Chunk{}
 	if len(p) > 0 {
 		buf.refs.Add(1)
-		chunk = Chunk{buf: buf, b: p[:len(p):len(p)]}
+		chunk = Chunk{buf: buf, b: slices.Clip(p)}
 	}
 	s.handler.Data(s, chunk, end)
 	c.left(s)
-	return nil
 }

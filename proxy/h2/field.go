@@ -11,6 +11,11 @@ type Field struct {
 	Sensitive bool
 }
 
+// MethodConnect asks for a tunnel (RFC 9113, section 8.5).
+const MethodConnect = "CONNECT"
+
+const methodHead = "HEAD"
+
 // Kind says what a header block is.
 type Kind uint8
 

@@ -35,7 +35,7 @@ type span struct {
 	name, value piece
 }
 
-// piece is a string: text, or the bytes of the arena from from to to.
+// piece is a string: text, or a part of the arena.
 type piece struct {
 	text     string
 	from, to int

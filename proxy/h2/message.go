@@ -49,7 +49,7 @@ func (c *Conn) onRequest(id uint32, end, badPriority bool) error {
 	if err == nil && h.Protocol != "" && !c.config.ConnectProtocol {
 		err = errPseudo
 	}
-	connect := h.Method == "CONNECT"
+	connect := h.Method == MethodConnect
 	if err == nil && !connect {
 		length, err = contentLength(h.Fields)
 	}

@@ -3,7 +3,6 @@ package h2
 import (
 	"context"
 	"net"
-	"sync"
 	"testing"
 )
 
@@ -108,8 +107,7 @@ func acceptEcho(s *Stream, h *Headers, end bool) StreamHandler {
 // running is a connection whose Run a test waits for.
 type running struct {
 	*Conn
-	err  chan error
-	once sync.Once
+	err chan error
 }
 
 // run starts a connection that ends with the test.

@@ -101,6 +101,21 @@ func (q *Queue) Pop() (Chunk, bool) {
 	return c, true
 }
 
+// Read moves up to len(p) bytes into p and returns how many; it never waits.
+func (q *Queue) Read(p []byte) int {
+	n := 0
+	for n < len(p) {
+		c, ok := q.first()
+		if !ok {
+			break
+		}
+		k := copy(p[n:], c.b)
+		q.consume(k)
+		n += k
+	}
+	return n
+}
+
 // Clear releases everything.
 func (q *Queue) Clear() {
 	for c, ok := q.Pop(); ok; c, ok = q.Pop() {

@@ -136,7 +136,7 @@ func (in *input) feed(buf *Buffer, p []byte) error {
 		switch in.phase {
 		case phaseData:
 			in.need -= n
-			err = in.data(buf, p[:n])
+			in.data(buf, p[:n])
 		case phaseSkip:
 			if in.need -= n; in.need == 0 {
 				in.expect(phaseHeader, frameHeaderLen)

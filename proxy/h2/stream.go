@@ -1,6 +1,9 @@
 package h2
 
-import "sync"
+import (
+	"slices"
+	"sync"
+)
 
 // Stream is one stream of a connection. Its methods are safe for concurrent use
 // and do not block; on a stream that is closed they do nothing.
@@ -16,7 +19,6 @@ type Stream struct {
 	busy     int    // calls of the handler under way
 	closeDue bool   // Closed is called by whoever leaves last
 	widened  bool   // its end made room for another
-	done     bool   // Closed has been called
 	released bool
 	pins     int // notes of the writer that name the stream
 
@@ -28,6 +30,8 @@ type Stream struct {
 	localDone  bool // the end is on its way
 	responded  bool // a response was sent (server), or has come (client)
 	endQueued  bool // the end follows the queue
+	finishing  bool // what follows the end is RST_STREAM(finishCode)
+	finishCode Code
 	trailers   *Headers
 	queue      Queue
 	sendWindow int
@@ -36,9 +40,8 @@ type Stream struct {
 
 	// Receiving.
 	remoteEnd  bool
-	head       bool // of a request whose response has no body
-	connect    bool // content-length means nothing
-	trailing   bool
+	head       bool  // of a request whose response has no body
+	connect    bool  // content-length means nothing
 	inform     int   // informational responses
 	length     int64 // that is still to come, -1 if unknown
 	recvWindow int   // what the peer may send
@@ -152,10 +155,35 @@ func (s *Stream) Send(chunk Chunk, end bool) int {
 // localEnded notes that the end of this side is on its way. The lock is held.
 func (c *Conn) localEnded(s *Stream) {
 	s.localDone = true
-	if s.remoteEnd {
+	switch {
+	case s.over:
+	case s.remoteEnd:
 		c.end(s, nil)
 		c.tellLater(s)
+	case s.finishing:
+		c.reset(s, s.finishCode, ReasonReset)
 	}
+}
+
+// Finish ends this side after what is queued, and once that is on its way resets
+// the stream by RST_STREAM(code) unless the peer has ended its side: with
+// NO_ERROR it is how a server says that it needs no more of the request (RFC
+// 9113, section 8.1).
+func (s *Stream) Finish(code Code) {
+	c := s.conn
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if s.over {
+		return
+	}
+	s.finishing, s.finishCode = true, code
+	if s.localDone {
+		c.localEnded(s)
+	} else if !s.localEnd {
+		s.localEnd, s.endQueued = true, true
+		c.out.enqueue(s)
+	}
+	c.kick()
 }
 
 // Queued returns how many bytes wait in the stream's queue.
@@ -341,10 +369,5 @@ func (f *forgotten) add(id uint32) {
 
 // has reports whether frames of the stream are to be ignored.
 func (f *forgotten) has(id uint32) bool {
-	for _, known := range f.ids {
-		if known == id {
-			return true
-		}
-	}
-	return id <= f.beyond
+	return id <= f.beyond || slices.Contains(f.ids, id)
 }

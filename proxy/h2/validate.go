@@ -116,13 +116,13 @@ func (h *Headers) check(seen pseudo) error {
 	if seen&pseudoAuthority != 0 && !validAuthority(h.Authority) {
 		return errTarget
 	}
-	if h.Method == "CONNECT" && seen&pseudoProtocol == 0 {
+	if h.Method == MethodConnect && seen&pseudoProtocol == 0 {
 		if seen&(pseudoScheme|pseudoPath) != 0 || h.Authority == "" {
 			return errTarget
 		}
 		return nil
 	}
-	if seen&pseudoProtocol != 0 && (h.Method != "CONNECT" || !token(h.Protocol) || h.Authority == "") {
+	if seen&pseudoProtocol != 0 && (h.Method != MethodConnect || !token(h.Protocol) || h.Authority == "") {
 		return errPseudo
 	}
 	if seen&pseudoScheme == 0 || seen&pseudoPath == 0 {

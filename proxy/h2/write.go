@@ -40,7 +40,7 @@ type output struct {
 	spareNotes    []note
 }
 
-// segment is a buffer with frames to write, from from to the buffer's end.
+// segment is a buffer with frames to write, up to the buffer's end.
 type segment struct {
 	buf  *Buffer
 	from int

@@ -5,9 +5,10 @@ import (
 	"io"
 	"net"
 	"os"
-	"sync"
 	"sync/atomic"
 	"syscall"
+
+	"github.com/hallmark-mesh/hallmark/proxy/h2"
 )
 
 const (
@@ -17,19 +18,11 @@ const (
 
 	// large is what it takes from the pool while bytes flow: four TLS
 	// records, which go out in one write.
-	large = 64 << 10
+	large = h2.BufferSpace
+
+	// gathered is how many chunks of a mux stream go out in one write.
+	gathered = 16
 )
-
-// largeBuffers holds the buffers of all streams.
-var largeBuffers = sync.Pool{New: func() any {
-	b := make([]byte, large)
-	return &b
-}}
-
-func takeLarge() *[]byte {
-	b, _ := largeBuffers.Get().(*[]byte) // the pool holds nothing else
-	return b
-}
 
 // direction is one half of a stream.
 type direction struct {
@@ -40,6 +33,9 @@ type direction struct {
 
 // copy forwards until src ends, which is nil, or either side breaks.
 func (d direction) copy() error {
+	if stream, ok := d.src.(*Stream); ok {
+		return d.copyChunks(stream)
+	}
 	if tcp, ok := d.src.(*net.TCPConn); ok {
 		if raw, err := tcp.SyscallConn(); err == nil {
 			return d.copyReadable(raw)
@@ -53,10 +49,10 @@ func (d direction) copy() error {
 func (d direction) copyBuffered() error {
 	waiting := make([]byte, small)
 	buffer := waiting
-	var pooled *[]byte
+	var pooled *h2.Buffer
 	release := func() {
 		if pooled != nil {
-			largeBuffers.Put(pooled)
+			pooled.Drop()
 			pooled, buffer = nil, waiting
 		}
 	}
@@ -72,8 +68,8 @@ func (d direction) copyBuffered() error {
 		case err != nil:
 			return &Error{Side: d.from, Op: "read", Err: err}
 		case n == small && pooled == nil:
-			pooled = takeLarge()
-			buffer = *pooled
+			pooled = h2.TakeBuffer()
+			buffer = pooled.Space()
 		case n < small:
 			release()
 		}
@@ -95,27 +91,88 @@ func (d direction) copyReadable(raw syscall.RawConn) error {
 		case r.buffer == nil:
 			return nil
 		}
-		err := d.write((*r.buffer)[:r.n])
-		largeBuffers.Put(r.buffer)
+		chunk := r.buffer.Chunk(r.n)
 		r.buffer = nil
+		if err := d.forward(chunk); err != nil {
+			return err
+		}
+	}
+}
+
+// forward writes a chunk and gives it back, or gives it to a mux stream.
+func (d direction) forward(chunk h2.Chunk) error {
+	stream, ok := d.dst.(*Stream)
+	if !ok {
+		defer chunk.Release()
+		return d.write(chunk.Bytes())
+	}
+	n := chunk.Len()
+	if err := stream.send(chunk); err != nil {
+		return &Error{Side: d.to, Op: "write", Err: err}
+	}
+	d.n.Add(uint64(n))
+	return nil
+}
+
+// copyChunks writes what has come on a mux stream in the buffers in which it
+// came, as many as there are at once.
+func (d direction) copyChunks(src *Stream) error {
+	var chunks [gathered]h2.Chunk
+	var all [gathered][]byte
+	for {
+		taken, err := src.take(chunks[:0], gathered)
+		switch {
+		case errors.Is(err, io.EOF):
+			return nil
+		case err != nil:
+			return &Error{Side: d.from, Op: "read", Err: err}
+		}
+		err = d.writeAll(taken, all[:0])
+		total := 0
+		for _, c := range taken {
+			total += c.Len()
+			c.Release()
+		}
+		clear(taken)
+		src.taken(total)
 		if err != nil {
 			return err
 		}
 	}
 }
 
+func (d direction) writeAll(chunks []h2.Chunk, all net.Buffers) error {
+	if tcp, ok := d.dst.(*net.TCPConn); ok && len(chunks) > 1 {
+		for _, c := range chunks {
+			all = append(all, c.Bytes())
+		}
+		n, err := all.WriteTo(tcp)
+		d.n.Add(uint64(n))
+		if err != nil {
+			return &Error{Side: d.to, Op: "write", Err: err}
+		}
+		return nil
+	}
+	for _, c := range chunks {
+		if err := d.write(c.Bytes()); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // readable is the outcome of one read from a descriptor.
 type readable struct {
-	buffer *[]byte // nil at the end of the stream
+	buffer *h2.Buffer // nil at the end of the stream
 	n      int
 	err    error
 }
 
 // attempt reads once without blocking; false means to wait.
 func (r *readable) attempt(fd uintptr) bool {
-	b := takeLarge()
+	b := h2.TakeBuffer()
 	for {
-		r.n, r.err = syscall.Read(int(fd), *b)
+		r.n, r.err = syscall.Read(int(fd), b.Space())
 		if !errors.Is(r.err, syscall.EINTR) {
 			break
 		}
@@ -124,7 +181,7 @@ func (r *readable) attempt(fd uintptr) bool {
 		r.buffer = b
 		return true
 	}
-	largeBuffers.Put(b)
+	b.Drop()
 	return !errors.Is(r.err, syscall.EAGAIN)
 }
 

@@ -2,9 +2,11 @@ package tunnel
 
 import (
 	"context"
+	"fmt"
 	"net"
 	"net/netip"
 	"strconv"
+	"strings"
 
 	"github.com/hallmark-mesh/hallmark/proxy/h2"
 	"github.com/hallmark-mesh/hallmark/tlsctx"
@@ -16,12 +18,12 @@ const DefaultAuthority = "default"
 
 // Info is what differs from stream to stream of one session.
 type Info struct {
-	// Authority is the session's target, or [DefaultAuthority] if it names
-	// none.
+	// Authority is the session's target, or "" for [DefaultAuthority] if it
+	// names none.
 	Authority string
 
 	// Client is the address of who opened the connection at the source
-	// (Forwarded, RFC 7239), or zero.
+	// (Forwarded, RFC 7239), or zero. To a server it is the peer's word.
 	Client netip.AddrPort
 
 	// Trace is the trace context of the stream, or zero.
@@ -42,13 +44,13 @@ type Config struct {
 	Drain <-chan struct{}
 }
 
-// Refused is how an [Answer] that is not 2xx ends a stream at its source.
+// Refused is how an answer that is not 200 ends a stream at its source.
 type Refused struct {
-	// Status is the HTTP status of the answer, 300 to 599.
+	// Status is the HTTP status of the answer.
 	Status int
 
 	// Reason is the error type of its Proxy-Status field (RFC 9209, section
-	// 2.3), a token of at most 64 bytes, or "".
+	// 2.3), lower-case letters and underscores, at most 64 bytes, or "".
 	Reason string
 }
 
@@ -61,78 +63,160 @@ func (e *Refused) Error() string {
 	return text
 }
 
+// The fields of a stream.
+const (
+	fieldForwarded   = "forwarded"
+	fieldTraceparent = "traceparent"
+	fieldProxyStatus = "proxy-status"
+	proxyStatusError = "hallmark; error="
+)
+
+// headers returns the request of a stream.
+func (in Info) headers() *h2.Headers {
+	h := &h2.Headers{Kind: h2.Request, Method: h2.MethodConnect, Authority: in.Authority}
+	if h.Authority == "" {
+		h.Authority = DefaultAuthority
+	}
+	if in.Client.IsValid() {
+		h.Fields = append(h.Fields, h2.Field{Name: fieldForwarded, Value: `for="` + in.Client.String() + `"`})
+	}
+	if !in.Trace.IsZero() {
+		h.Fields = append(h.Fields, h2.Field{Name: fieldTraceparent, Value: in.Trace.String()})
+	}
+	return h
+}
+
+// parseInfo reads a request. What is no address or no trace context is as good
+// as none: a stream does not fail for it.
+func parseInfo(h *h2.Headers) Info {
+	in := Info{Authority: h.Authority}
+	if value, ok := h.Get(fieldForwarded); ok {
+		if address, ok := strings.CutPrefix(value, `for="`); ok {
+			if address, ok = strings.CutSuffix(address, `"`); ok {
+				if client, err := netip.ParseAddrPort(address); err == nil && client.Addr().Zone() == "" {
+					in.Client = client
+				}
+			}
+		}
+	}
+	if value, ok := h.Get(fieldTraceparent); ok {
+		in.Trace, _ = tlsctx.ParseTraceparent(value)
+	}
+	return in
+}
+
+// parseRefused reads an answer.
+func parseRefused(h *h2.Headers) *Refused {
+	e := &Refused{Status: h.Status}
+	value, _ := h.Get(fieldProxyStatus)
+	if _, reason, ok := strings.Cut(value, "; error="); ok {
+		reason, _, _ = strings.Cut(reason, ";")
+		if errorType(reason) {
+			e.Reason = reason
+		}
+	}
+	return e
+}
+
+// errorType reports whether a reason is of the form of those that RFC 9209
+// registers.
+func errorType(reason string) bool {
+	return reason != "" && len(reason) <= 64 && strings.Trim(reason, "abcdefghijklmnopqrstuvwxyz_") == ""
+}
+
 // Session is a client's end of a mux session: an HTTP/2 connection of which each
 // stream is a TCP connection. Its methods are safe for concurrent use.
-type Session struct{ conn *h2.Conn }
+type Session struct {
+	conn  *h2.Conn
+	ready chan struct{}
+	done  chan struct{}
+	err   error // how it ended, once done is closed
+}
 
 // NewSession starts a session over conn, which belongs to it from then on, and
 // waits until the peer has taken it: until its SETTINGS have come. A peer that
 // refuses the client by a TLS alert shows here (tlsctx.RefusedByPeer).
 func NewSession(ctx context.Context, conn net.Conn, config Config) (*Session, error) {
-	return &Session{}, nil
+	s := &Session{ready: make(chan struct{}), done: make(chan struct{})}
+	s.conn = h2.New(conn, h2.Client, config.H2, (*sessionEvents)(s))
+	go s.run()
+	select {
+	case <-s.ready:
+		return s, nil
+	case <-s.done:
+		err := s.err
+		if err == nil {
+			err = net.ErrClosed
+		}
+		return nil, fmt.Errorf("tunnel: open session: %w", err)
+	case <-ctx.Done():
+		_ = conn.Close()
+		<-s.done
+		return nil, fmt.Errorf("tunnel: open session: %w", context.Cause(ctx))
+	}
 }
 
-// Open opens a stream. It waits only while the session has more streams than the
-// peer allows, and not for the answer: bytes may be written at once, and reading
-// waits for it. An error that is [h2.ErrUnavailable] means that another session
-// is needed.
+// run speaks HTTP/2 until the session is closed: it outlives who opened it.
+func (s *Session) run() {
+	defer close(s.done)
+	s.err = s.conn.Run(context.Background())
+}
+
+// sessionEvents is what the connection of a session is told.
+type sessionEvents Session
+
+func (s *sessionEvents) Ready(*h2.Conn)   { close(s.ready) }
+func (s *sessionEvents) Changed(*h2.Conn) {}
+
+func (s *sessionEvents) Accept(*h2.Stream, *h2.Headers, bool) h2.StreamHandler { return nil }
+
+// Open opens a stream and does not wait for the answer: bytes may be written at
+// once, and reading waits for it. [h2.ErrUnavailable] means that another session
+// is needed: this one is full or takes no streams any more.
 func (s *Session) Open(ctx context.Context, info Info) (*Stream, error) {
-	return nil, h2.ErrUnavailable
+	if err := context.Cause(ctx); err != nil {
+		return nil, err
+	}
+	stream := newStream(s.conn.NetConn())
+	stream.answer = make(chan struct{})
+	below, err := s.conn.Open(info.headers(), false, (*streamEvents)(stream))
+	if err != nil {
+		return nil, fmt.Errorf("tunnel: open stream: %w", err)
+	}
+	stream.attach(below)
+	return stream, nil
 }
 
 // Available reports whether the session can take a stream now.
-func (s *Session) Available() bool { return false }
+func (s *Session) Available() bool { return s.conn.Available() }
 
 // Streams returns how many streams are open.
-func (s *Session) Streams() int { return 0 }
+func (s *Session) Streams() int { return s.conn.Streams() }
 
 // Retire makes the session take no new streams and end after the last of those
 // it has.
-func (s *Session) Retire() {}
+func (s *Session) Retire() { s.conn.Drain() }
 
-// Close ends the session and its streams, and waits for its goroutines.
-func (s *Session) Close() error { return nil }
-
-// Done is closed when the session has ended.
-func (s *Session) Done() <-chan struct{} { return nil }
-
-// NetConn returns the connection below.
-func (s *Session) NetConn() net.Conn { return nil }
-
-// Serve takes the streams of a client's session over conn until it has ended,
-// and returns nil if it drained in order. Each is given to handle in a goroutine
-// of its own, which decides by [Incoming.Accept] or [Incoming.Reject]; the
-// context of handle ends with ctx. Serve returns when every handle has. When ctx
-// ends, all streams are reset.
-func Serve(ctx context.Context, conn net.Conn, config Config, handle func(context.Context, *Incoming)) error {
+// Close ends the session, resets its streams, and waits for its goroutines.
+func (s *Session) Close() error {
+	s.conn.Close(h2.NoError)
+	<-s.done
 	return nil
 }
 
-// Incoming is a stream that a client asks for.
-type Incoming struct {
-	// Info is what the client said of it. Its Authority is that of the session.
-	Info Info
+// Done is closed when the session has ended.
+func (s *Session) Done() <-chan struct{} { return s.done }
 
-	stream *Stream
+// Err returns how the session ended, once Done is closed: nil if in order,
+// otherwise an [*h2.Error].
+func (s *Session) Err() error {
+	select {
+	case <-s.done:
+		return s.err
+	default:
+		return nil
+	}
 }
 
-// Accept answers 200 and returns the stream.
-func (in *Incoming) Accept() (*Stream, error) { return in.stream, nil }
-
-// Reject answers with an HTTP status of 400 to 599 and, as Proxy-Status, an
-// error type of RFC 9209, section 2.3, such as connection_refused.
-func (in *Incoming) Reject(status int, reason string) error { return nil }
-
-// Stream is a TCP connection carried by a mux session: a [Conn] and an
-// [Aborter].
-type Stream struct{ net.Conn }
-
-// Answer waits for the peer's answer and returns nil once the connection at the
-// far end stands, or a [*Refused].
-func (s *Stream) Answer(ctx context.Context) error { return nil }
-
-// CloseWrite says that nothing more will be written; reading goes on.
-func (s *Stream) CloseWrite() error { return nil }
-
-// Abort ends the stream so that the peer sees a reset.
-func (s *Stream) Abort() error { return nil }
+// NetConn returns the connection below.
+func (s *Session) NetConn() net.Conn { return s.conn.NetConn() }

@@ -26,7 +26,7 @@ type path struct {
 	sent, received atomic.Uint64
 }
 
-func newPath(t *testing.T, ctx context.Context, halfOpen time.Duration) *path {
+func newPath(ctx context.Context, t *testing.T, halfOpen time.Duration) *path {
 	t.Helper()
 	p := &path{done: make(chan error, 1)}
 	client, down := tcpPair(t)
@@ -67,7 +67,7 @@ func random(seed uint64, n int) []byte {
 func TestHalfCloseIsKept(t *testing.T) {
 	for name, swap := range map[string]bool{"client ends first": false, "server ends first": true} {
 		t.Run(name, func(t *testing.T) {
-			p := newPath(t, t.Context(), 0)
+			p := newPath(t.Context(), t, 0)
 			first, second := p.client, p.server
 			if swap {
 				first, second = second, first
@@ -103,7 +103,7 @@ func TestHalfCloseIsKept(t *testing.T) {
 func TestResetArrivesAsReset(t *testing.T) {
 	for name, swap := range map[string]bool{"client resets": false, "server resets": true} {
 		t.Run(name, func(t *testing.T) {
-			p := newPath(t, t.Context(), 0)
+			p := newPath(t.Context(), t, 0)
 			first, second := p.client, p.server
 			if swap {
 				first, second = second, first
@@ -129,7 +129,7 @@ func TestResetArrivesAsReset(t *testing.T) {
 
 func TestContextCutsTheStream(t *testing.T) {
 	ctx, cancel := context.WithCancelCause(t.Context())
-	p := newPath(t, ctx, 0)
+	p := newPath(ctx, t, 0)
 	drained := errors.New("drained")
 	cancel(drained)
 	if err := <-p.done; !errors.Is(err, drained) {
@@ -141,7 +141,7 @@ func TestContextCutsTheStream(t *testing.T) {
 }
 
 func TestHalfOpenEnds(t *testing.T) {
-	p := newPath(t, t.Context(), 20*time.Millisecond)
+	p := newPath(t.Context(), t, 20*time.Millisecond)
 	_ = p.client.CloseWrite()
 	if err := <-p.done; !errors.Is(err, ErrHalfOpen) {
 		t.Errorf("Run: %v, want %v", err, ErrHalfOpen)
@@ -156,7 +156,7 @@ func TestManyStreamsByteExact(t *testing.T) {
 	var wg sync.WaitGroup
 	for i := range uint64(streams) {
 		wg.Go(func() {
-			p := newPath(t, t.Context(), 0)
+			p := newPath(t.Context(), t, 0)
 			r := rand.New(rand.NewPCG(i, 7))
 			reset := r.IntN(4) == 0
 			up, down := random(2*i, r.IntN(most)), random(2*i+1, r.IntN(most))
