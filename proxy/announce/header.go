@@ -32,8 +32,9 @@ const (
 // Header is what an application is told of its client.
 type Header struct {
 	// Source is the client's address and Destination the one it connected to.
-	// If one of them is invalid the header says that the addresses are
-	// unknown, and carries the rest. If one is IPv6 so is the other, mapped.
+	// One that is invalid is told as the unspecified address and port 0:
+	// readers refuse or skip a header that says it has no addresses. If one is
+	// IPv6 so is the other, mapped.
 	Source, Destination netip.AddrPort
 
 	// Peer is what the handshake has established; nil, or without an ID, for
@@ -88,10 +89,13 @@ func (h Header) WriteTo(w io.Writer) (int64, error) {
 
 // addresses returns the header without TLVs.
 func (h Header) addresses() *proxyproto.Header {
-	if !h.Source.IsValid() || !h.Destination.IsValid() {
-		return &proxyproto.Header{Version: 2, Command: proxyproto.PROXY, TransportProtocol: proxyproto.UNSPEC}
+	address := func(a netip.AddrPort) net.Addr {
+		if !a.IsValid() {
+			a = netip.AddrPortFrom(netip.IPv4Unspecified(), 0)
+		}
+		return net.TCPAddrFromAddrPort(a)
 	}
-	return proxyproto.HeaderProxyFromAddrs(2, net.TCPAddrFromAddrPort(h.Source), net.TCPAddrFromAddrPort(h.Destination))
+	return proxyproto.HeaderProxyFromAddrs(2, address(h.Source), address(h.Destination))
 }
 
 func (h Header) tlvs() ([]proxyproto.TLV, error) {
