@@ -17,6 +17,7 @@ export GOFLAGS := $(GOFLAGS) -buildvcs=false
 
 CI         := go run ./test/ci
 COMPONENTS := go run ./test/components/cmd/components
+BENCHMARK  := bin/benchmark -hallmark bin/hallmark -revision '$(VERSION)' -out bin/bench
 
 .PHONY: help
 help: ## List the targets
@@ -58,10 +59,23 @@ vuln: tools ## Look for known vulnerabilities
 	@$(CI) vuln
 
 .PHONY: bench
-bench: tools ## Run benchmarks (BENCH=regexp COUNT=n PKG=packages), results in bin/bench.txt
+bench: build benchmarked ## Measure against other proxies, side by side, for an hour or two (ARGS='-workloads tcp-echo'), into bin/bench
+	@$(BENCHMARK) $(ARGS)
+
+.PHONY: bench-quick
+bench-quick: build benchmarked ## The same in minutes: what the bars compare, and a look at the rest
+	@$(BENCHMARK) -quick $(ARGS)
+
+.PHONY: bench-micro
+bench-micro: tools ## Run Go benchmarks (BENCH=regexp COUNT=n PKG=packages), results in bin/bench.txt
 	@mkdir -p bin
 	go test -run='^$$' -bench='$(BENCH)' -benchmem -count=$(COUNT) -timeout=2h $(PKG) | tee bin/bench.txt
 	@"$$($(COMPONENTS) -path benchstat)" bin/bench.txt
+
+.PHONY: benchmarked
+benchmarked:
+	@$(COMPONENTS) -bench
+	@go build -o bin/benchmark ./test/bench
 
 .PHONY: components
 components: ## Install and build the real programs that tests run against (cached)

@@ -24,7 +24,7 @@ import (
 	"github.com/hallmark-mesh/hallmark/test/components"
 )
 
-//go:embed haproxy nginx stunnel envoy
+//go:embed haproxy nginx stunnel envoy hallmark
 var files embed.FS
 
 // Mode is the kind of traffic that a pair is configured for.
@@ -57,6 +57,8 @@ type Pair struct {
 	// Startup is the time from the start of the first process until both
 	// accepted connections.
 	Startup time.Duration
+	// OutboundAdmin and InboundAdmin are the addresses of profiles, if asked for.
+	OutboundAdmin, InboundAdmin string
 }
 
 // Run is what a pair is started for.
@@ -67,6 +69,8 @@ type Run struct {
 	// Self is a command that runs [Main] of this package: the program's own, for
 	// the contenders that are written in Go here.
 	Self []string
+	// Profile has Hallmark serve profiles.
+	Profile bool
 }
 
 // Names of peers in the trust domain that [Start] makes.
@@ -90,6 +94,9 @@ type side struct {
 	Own            identityFiles
 	PeerID         string
 	Listen, Target string // host:port
+	Metrics        string // host:port, for Hallmark
+	Admin          string // host:port, for Hallmark's profiles; empty without
+	Variant        string // of Hallmark
 }
 
 // ListenPort is the port of Listen.
@@ -129,11 +136,14 @@ func prepare(tb testing.TB, run Run) *setting {
 	s := &setting{Run: run, dir: dir}
 	s.outbound = side{
 		Mode: run.Mode, Dir: filepath.Join(dir, "outbound"), PeerID: domain.ID(tb, inboundPath).String(),
-		Listen: components.FreeAddr(tb), Target: between,
+		Listen: components.FreeAddr(tb), Target: between, Metrics: components.FreeAddr(tb),
 	}
 	s.inbound = side{
 		Mode: run.Mode, Dir: filepath.Join(dir, "inbound"), PeerID: domain.ID(tb, outboundPath).String(),
-		Listen: between, Target: run.Backend,
+		Listen: between, Target: run.Backend, Metrics: components.FreeAddr(tb),
+	}
+	if run.Profile {
+		s.outbound.Admin, s.inbound.Admin = components.FreeAddr(tb), components.FreeAddr(tb)
 	}
 	s.outbound.Own = write(tb, domain, outboundPath, s.outbound.Dir)
 	s.inbound.Own = write(tb, domain, inboundPath, s.inbound.Dir)
@@ -192,20 +202,21 @@ func (s side) run(tb testing.TB, path string, args ...string) *components.Runnin
 // both starts a pair whose two processes differ in their side only.
 func (s *setting) both(start func(side) *components.Running) *Pair {
 	inbound := start(s.inbound)
-	return &Pair{Addr: s.outbound.Listen, Inbound: inbound, Outbound: start(s.outbound)}
+	outbound := start(s.outbound)
+	return &Pair{Addr: s.outbound.Listen, Inbound: inbound, Outbound: outbound, InboundAdmin: s.inbound.Admin, OutboundAdmin: s.outbound.Admin}
 }
 
 // All returns the contenders of other projects that this machine has, and the
 // names of those that it has not, with the reason.
 func All() (present []Contender, absent map[string]string) {
-	present = []Contender{None(), Ghostunnel(), HAProxy(), Nginx(), Stunnel(), NetHTTP()}
+	present = []Contender{HAProxy(), Ghostunnel(), NetHTTP()} // those that bars compare with
 	absent = map[string]string{}
 	if c, err := Envoy(); err != nil {
 		absent["envoy"] = err.Error()
 	} else {
 		present = append(present, c)
 	}
-	return present, absent
+	return append(present, Nginx(), Stunnel(), None()), absent
 }
 
 // Named returns the contender of that name.

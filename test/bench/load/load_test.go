@@ -1,0 +1,150 @@
+package load_test
+
+import (
+	"context"
+	"net"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"github.com/hallmark-mesh/hallmark/test/apps"
+	"github.com/hallmark-mesh/hallmark/test/bench/load"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+func serve(t *testing.T, server *load.Server) string {
+	t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	served := make(chan struct{})
+	go func() {
+		defer close(served)
+		_ = server.Serve(listener)
+	}()
+	t.Cleanup(func() {
+		server.Close()
+		<-served
+	})
+	return listener.Addr().String()
+}
+
+func serveGRPC(t *testing.T) string {
+	t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	served := make(chan error)
+	ctx, cancel := context.WithCancel(context.Background())
+	go func() { served <- load.ServeGRPC(ctx, listener) }()
+	t.Cleanup(func() {
+		cancel()
+		<-served
+	})
+	return listener.Addr().String()
+}
+
+func TestKinds(t *testing.T) {
+	tcp := serve(t, &load.Server{})
+	nginx := apps.StartNginx(t, map[string][]byte{"file": []byte(strings.Repeat("x", 5000))})
+	grpc := serveGRPC(t)
+	for _, test := range []struct {
+		kind    load.Kind
+		address string
+		bytes   int // of one call
+	}{
+		{load.TCP{Operation: load.Echo, Size: 1000}, tcp, 2000},
+		{load.TCP{Operation: load.Upload, Size: 1 << 20}, tcp, 1 << 20},
+		{load.TCP{Operation: load.Download, Size: 1 << 20}, tcp, 1 << 20},
+		{load.TCP{Operation: load.Both, Size: 1 << 20}, tcp, 2 << 20},
+		{load.Connect{TCP: load.TCP{Operation: load.Echo, Size: 64}}, tcp, 128},
+		{load.Greeting{}, serve(t, &load.Server{Greets: true}), 46},
+		{load.HTTP1{Path: "/file", Size: 5000}, nginx.Addr, 5000},
+		{load.GRPC{Size: 100}, grpc, 200},
+		{load.GRPC{Size: 100, Stream: true}, grpc, 200},
+	} {
+		for name, rate := range map[string]float64{"closed": 0, "open": 1000} {
+			t.Run(strings.ReplaceAll(test.kind.String(), "/", "")+" "+name, func(t *testing.T) {
+				r, err := load.Run(t.Context(), test.address, test.kind, load.Plan{Callers: 3, Calls: 11, Rate: rate})
+				if err != nil {
+					t.Fatal(err)
+				}
+				if r.Calls != 11 || r.Errors != 0 || r.Bytes != int64(11*test.bytes) || len(r.Latencies) != 11 || !slices.IsSorted(r.Latencies) {
+					t.Errorf("%d calls, %d errors (%v), %d bytes, latencies %v", r.Calls, r.Errors, r.FirstErr, r.Bytes, r.Latencies)
+				}
+				if rate > 0 && r.Elapsed < 10*time.Millisecond {
+					t.Errorf("11 calls at 1000 a second took %s", r.Elapsed)
+				}
+			})
+		}
+	}
+}
+
+func TestErrorsAreCounted(t *testing.T) {
+	nginx := apps.StartNginx(t, map[string][]byte{"file": []byte("12345")})
+	for name, kind := range map[string]load.HTTP1{"status": {Path: "/missing", Size: 5}, "size": {Path: "/file", Size: 6}} {
+		r, err := load.Run(t.Context(), nginx.Addr, kind, load.Plan{Callers: 2, Calls: 6})
+		if err != nil || r.Calls != 0 || r.Errors != 6 || r.FirstErr == nil {
+			t.Errorf("%s: %+v, %v", name, r, err)
+		}
+	}
+	if _, err := load.Run(t.Context(), "127.0.0.1:1", load.HTTP1{}, load.Plan{Callers: 1, Calls: 1}); err == nil {
+		t.Error("nobody listens, and a run begins")
+	}
+}
+
+// slow is a server that answers after a while.
+type slow struct{ wait time.Duration }
+
+func (s slow) String() string { return "slow" }
+func (s slow) Open(context.Context, string) (load.Caller, error) {
+	return s, nil
+}
+
+func (s slow) Call() (int, error) {
+	<-time.After(s.wait)
+	return 1, nil
+}
+func (s slow) Close() error { return nil }
+
+// TestOpenLoopCountsFromTheIntendedTime has one caller that cannot keep up: each
+// call waits for those before, and its latency says so.
+func TestOpenLoopCountsFromTheIntendedTime(t *testing.T) {
+	const wait = 10 * time.Millisecond
+	r, err := load.Run(t.Context(), "", slow{wait}, load.Plan{Callers: 1, Calls: 10, Rate: 1000})
+	if err != nil {
+		t.Fatal(err)
+	}
+	// The tenth is due after 9 ms and done after 100.
+	if last := r.Quantile(1); last < 90*time.Millisecond {
+		t.Errorf("the last of ten calls counts %s", last)
+	}
+	closed, err := load.Run(t.Context(), "", slow{wait}, load.Plan{Callers: 1, Calls: 10})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if first := closed.Quantile(0); first < wait || closed.Elapsed < 10*wait {
+		t.Errorf("a closed loop of ten took %s, the fastest %s", closed.Elapsed, first)
+	}
+}
+
+func TestQuantile(t *testing.T) {
+	r := load.Result{}
+	if r.Quantile(0.5) != 0 {
+		t.Error("no calls have a median")
+	}
+	for i := range 1000 {
+		r.Latencies = append(r.Latencies, time.Duration(i+1))
+	}
+	for q, want := range map[float64]time.Duration{0: 1, 0.5: 500, 0.9: 900, 0.99: 990, 0.999: 999, 1: 1000} {
+		if got := r.Quantile(q); got != want {
+			t.Errorf("quantile %v is %d, want %d", q, got, want)
+		}
+	}
+}

@@ -1,0 +1,160 @@
+package main
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/hallmark-mesh/hallmark/test/bench/contenders"
+	"github.com/hallmark-mesh/hallmark/test/bench/load"
+)
+
+// backend is an application that workloads are run against.
+type backend string
+
+// The backends.
+const (
+	tcpBackend   backend = "tcp"
+	greetBackend backend = "greet"
+	httpBackend  backend = "http"
+	grpcBackend  backend = "grpc"
+)
+
+// workload is one way of loading a pair.
+type workload struct {
+	Name    string
+	About   string
+	Mode    contenders.Mode
+	Backend backend
+	Kind    load.Kind
+	Callers int
+	Rate    float64 // calls per second in an open loop; 0: closed loop, at saturation
+	Unit    string  // what a call is, such as request
+	Idle    bool    // only hold the callers' connections, and measure memory
+
+	// Only are the contenders that it makes sense for; nil means all.
+	Only []string
+}
+
+// workloads returns all of them, in the order in which they run.
+func workloads() []workload {
+	var all []workload
+	for _, size := range []int{64, 1 << 10, 64 << 10} {
+		all = append(all, workload{
+			Name: "http1-" + short(size), About: fmt.Sprintf("HTTP/1.1, GET of %s, 64 connections, closed loop", short(size)),
+			Mode: contenders.HTTP1, Backend: httpBackend, Kind: load.HTTP1{Path: "/" + short(size), Size: size}, Callers: 64, Unit: "request",
+		})
+	}
+	echo := load.TCP{Operation: load.Echo, Size: 64}
+	all = append(all,
+		workload{
+			Name: "http1-1KB-1000rps", About: "HTTP/1.1, GET of 1KB, 64 connections, open loop at 1,000 a second",
+			Mode: contenders.HTTP1, Backend: httpBackend, Kind: load.HTTP1{Path: "/1KB", Size: 1 << 10}, Callers: 64, Rate: 1000, Unit: "request",
+		},
+		workload{
+			Name: "grpc-unary", About: "gRPC, unary calls of 64 bytes, 16 connections, closed loop",
+			Mode: contenders.GRPC, Backend: grpcBackend, Kind: load.GRPC{Size: 64}, Callers: 16, Unit: "call",
+		},
+		workload{
+			Name: "grpc-stream", About: "gRPC, messages of 64 bytes each way on a stream, 16 connections, closed loop",
+			Mode: contenders.GRPC, Backend: grpcBackend, Kind: load.GRPC{Size: 64, Stream: true}, Callers: 16, Unit: "message",
+		},
+		workload{
+			Name: "tcp-echo", About: "TCP, 64 bytes each way, 64 connections, closed loop",
+			Mode: contenders.TCP, Backend: tcpBackend, Kind: echo, Callers: 64, Unit: "exchange",
+		},
+		workload{
+			Name: "tcp-echo-1000rps", About: "TCP, 64 bytes each way, 64 connections, open loop at 1,000 a second",
+			Mode: contenders.TCP, Backend: tcpBackend, Kind: echo, Callers: 64, Rate: 1000, Unit: "exchange",
+		},
+		workload{
+			Name: "tcp-upload", About: "TCP, bulk from client to server, 1 connection",
+			Mode: contenders.TCP, Backend: tcpBackend, Kind: load.TCP{Operation: load.Upload, Size: 8 << 20}, Callers: 1, Unit: "8MB",
+		},
+		workload{
+			Name: "tcp-bulk", About: "TCP, bulk from server to client, 4 connections",
+			Mode: contenders.TCP, Backend: tcpBackend, Kind: load.TCP{Operation: load.Download, Size: 8 << 20}, Callers: 4, Unit: "8MB",
+		},
+		workload{
+			Name: "tcp-both", About: "TCP, bulk both ways at once, 4 connections",
+			Mode: contenders.TCP, Backend: tcpBackend, Kind: load.TCP{Operation: load.Both, Size: 8 << 20}, Callers: 4, Unit: "16MB",
+		},
+		workload{
+			Name: "connect", About: "TCP, a new connection for each exchange of 64 bytes, 8 at once, closed loop",
+			Mode: contenders.TCP, Backend: tcpBackend, Kind: load.Connect{TCP: echo}, Callers: 8, Unit: "connection",
+		},
+		workload{
+			Name: "server-first", About: "TCP, a new connection until the server's greeting is there, 1 at a time",
+			Mode: contenders.TCP, Backend: greetBackend, Kind: load.Greeting{}, Callers: 1, Unit: "connection",
+		},
+		workload{
+			Name: "idle", About: "TCP, 1,000 connections that have exchanged 64 bytes and are silent",
+			Mode: contenders.TCP, Backend: tcpBackend, Kind: echo, Callers: 1000, Unit: "connection", Idle: true,
+		},
+	)
+	return all
+}
+
+func short(size int) string {
+	if size < 1<<10 {
+		return fmt.Sprintf("%dB", size)
+	}
+	return fmt.Sprintf("%dKB", size>>10)
+}
+
+// figure is a number that a sample yields.
+type figure struct {
+	name string
+	of   func(Sample) float64
+}
+
+// The figures that bars compare.
+var (
+	cpuPerCall  = figure{"CPU per call", func(s Sample) float64 { return s.CPUPerCall() }}
+	cpuPerByte  = figure{"CPU per byte", func(s Sample) float64 { return s.CPUPerByte() }}
+	callRate    = figure{"calls per second", func(s Sample) float64 { return s.Rate }}
+	medianDelay = figure{"median latency", func(s Sample) float64 { return float64(s.P50) }}
+)
+
+// bar is a comparison with a limit.
+type bar struct {
+	Name      string
+	Workload  string
+	Contender string // this one's figure is divided by
+	Against   string // this one's
+	Figure    figure
+	Limit     float64
+	AtLeast   bool // the limit is a lower one
+}
+
+// bars returns what the project holds itself to.
+func bars() []bar {
+	return []bar{
+		{"http-64B-cpu/haproxy", "http1-64B", "hallmark", "haproxy", cpuPerCall, 1.2, false},
+		{"http-1KB-cpu/haproxy", "http1-1KB", "hallmark", "haproxy", cpuPerCall, 1.2, false},
+		{"http-64B-cpu/nethttp", "http1-64B", "hallmark", "nethttp", cpuPerCall, 0.35, false},
+		{"http-1KB-cpu/nethttp", "http1-1KB", "hallmark", "nethttp", cpuPerCall, 0.35, false},
+		{"tcp-echo-cpu/ghostunnel", "tcp-echo", "hallmark", "ghostunnel", cpuPerByte, 1.05, false},
+		{"tcp-bulk-cpu/ghostunnel", "tcp-bulk", "hallmark", "ghostunnel", cpuPerByte, 1.05, false},
+		{"connect-rate/ghostunnel", "connect", "hallmark", "ghostunnel", callRate, 5, true},
+		{"server-first/ghostunnel", "server-first", "hallmark", "ghostunnel", medianDelay, 1.05, false},
+	}
+}
+
+// barred reports whether a bar compares the contender under the workload.
+func barred(w workload, contender string) bool {
+	for _, b := range bars() {
+		if b.Workload == w.Name && (b.Contender == contender || b.Against == contender) {
+			return true
+		}
+	}
+	return false
+}
+
+// plan says how much is measured.
+type plan struct {
+	Rounds       int           // of every contender and workload
+	BarredRounds int           // of those that a bar compares
+	Warm         time.Duration // before measuring
+	Measure      time.Duration
+	Calls        int           // instead of Warm and Measure, and at most as many callers, if not zero: for tests
+}
