@@ -1,0 +1,81 @@
+package tunnel
+
+import (
+	"io"
+	"net"
+	"slices"
+	"syscall"
+	"testing"
+)
+
+// BenchmarkMux pairs, interleaved in one run, bulk from a TCP connection to a TCP
+// connection through two pipes and mutual TLS between: in a stream of a mux
+// session, and raw. It reports the median ratio of the CPU time of everything as
+// the metric ratio, and that of the wall time as time-ratio.
+func BenchmarkMux(b *testing.B) {
+	const size = 32 << 20
+	servers := make(chan *net.TCPConn, 1)
+	m := newMuxed(b, Config{}, forwardTo(func() *net.TCPConn {
+		up, server := tcpPair(b)
+		servers <- server
+		return up
+	}))
+	pieces := make([]byte, 64<<10)
+	carry := func(from, to *net.TCPConn) {
+		go func() {
+			for range size / len(pieces) {
+				_, _ = from.Write(pieces)
+			}
+			_ = from.CloseWrite()
+		}()
+		if n, err := io.Copy(struct{ io.Writer }{io.Discard}, struct{ io.Reader }{to}); n != size || err != nil {
+			b.Errorf("%d bytes of %d: %v", n, size, err)
+		}
+		_ = to.CloseWrite()
+	}
+	mux := func() {
+		client, down := tcpPair(b)
+		up, err := m.Open(b.Context(), Info{})
+		if err != nil {
+			b.Fatal(err)
+		}
+		go func() { _ = Pipe{Down: down, Up: up}.Run(b.Context()) }()
+		carry(client, <-servers)
+	}
+	raw := func() {
+		client, down := tcpPair(b)
+		near, far := tlsPair(b)
+		up, server := tcpPair(b)
+		go func() { _ = Pipe{Down: down, Up: near.(Conn)}.Run(b.Context()) }()
+		go func() { _ = Pipe{Down: far.(Conn), Up: up}.Run(b.Context()) }()
+		carry(client, server)
+	}
+	ways := [2]func(){mux, raw}
+	var ratios, times []float64
+	b.SetBytes(2 * size)
+	for i := 0; b.Loop(); i++ {
+		var cpu, wall [2]float64
+		for j := range ways {
+			k := (i + j) % 2
+			before, began := cpuSeconds(b), b.Elapsed()
+			ways[k]()
+			cpu[k], wall[k] = cpuSeconds(b)-before, (b.Elapsed() - began).Seconds()
+		}
+		ratios = append(ratios, cpu[0]/cpu[1])
+		times = append(times, wall[0]/wall[1])
+	}
+	slices.Sort(ratios)
+	slices.Sort(times)
+	b.ReportMetric(ratios[len(ratios)/2], "ratio")
+	b.ReportMetric(times[len(times)/2], "time-ratio")
+}
+
+func cpuSeconds(tb testing.TB) float64 {
+	tb.Helper()
+	var usage syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &usage); err != nil {
+		tb.Fatal(err)
+	}
+	seconds := func(t syscall.Timeval) float64 { return float64(t.Sec) + float64(t.Usec)/1e6 }
+	return seconds(usage.Utime) + seconds(usage.Stime)
+}
