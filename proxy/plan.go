@@ -201,6 +201,5 @@ func Validate(c *config.Config) error {
 	for i := range c.Policies {
 		policies = append(policies, policyOf(&c.Policies[i]))
 	}
-	_, err := policy.New(placeholder(), policies)
-	return err
+	return policy.Validate(policies)
 }

@@ -39,7 +39,7 @@ func checkRule(w *written, path string, r *PolicyRule) {
 		checkCondition(w, place, c)
 		switch first := r.When[0].TrustDomain; {
 		case c.TrustDomain != first:
-			w.problem(place+".trustDomain", "differs from that of when[0]: nobody is a member of both trust domains")
+			w.problem(place+".trustDomain", "differs from that of when[0]: nobody is a member of two trust domains, say the same in both or in neither")
 		case !c.TrustDomain.IsZero() && len(r.From) > 0 && !reaches(r.From, c.TrustDomain):
 			w.problem(place+".trustDomain", "is %s, of which from takes nobody", c.TrustDomain.Name())
 		case len(r.From) > 0 && onlyPlaintext(r.From):

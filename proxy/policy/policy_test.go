@@ -201,6 +201,23 @@ func TestNewRefuses(t *testing.T) {
 	}
 }
 
+// Before the own trust domain is known, what depends on it is not judged.
+func TestValidate(t *testing.T) {
+	env := Condition{Attribute: "env", Values: []string{"x"}}
+	theirEnv := Condition{Attribute: "env", Values: []string{"x"}, TrustDomain: partner}
+	fromCart := []Source{{IDs: []spiffeid.ID{cart}}}
+	for _, good := range []Rule{{From: fromCart, When: []Condition{env}}, {When: []Condition{env, theirEnv}}} {
+		if err := Validate([]Policy{{Rules: []Rule{good}}}); err != nil {
+			t.Errorf("%+v: %v", good, err)
+		}
+	}
+	for _, bad := range []Rule{{From: fromCart, When: []Condition{theirEnv}}, {From: []Source{{}}}, {When: []Condition{{Attribute: "env"}}}} {
+		if err := Validate([]Policy{{Rules: []Rule{bad}}}); err == nil {
+			t.Errorf("took %+v", bad)
+		}
+	}
+}
+
 // What New was given is not what it keeps.
 func TestSetIsImmutable(t *testing.T) {
 	p := Policy{Name: "p", Action: Deny, Targets: []string{"db"}, Rules: []Rule{when(Condition{Values: []string{"test"}})}}

@@ -68,6 +68,19 @@ func New(own spiffeid.TrustDomain, policies []Policy) (*Set, error) {
 	if own.IsZero() {
 		return nil, errors.New("policy: the own trust domain is not known")
 	}
+	return compile(own, policies)
+}
+
+// Validate refuses what [New] would refuse for any own trust domain, before that
+// is known.
+func Validate(policies []Policy) error {
+	_, err := compile(spiffeid.TrustDomain{}, policies)
+	return err
+}
+
+// compile makes the policies ready. While the own trust domain is not known it is
+// zero, and no rule is refused for what depends on it.
+func compile(own spiffeid.TrustDomain, policies []Policy) (*Set, error) {
 	s := &Set{own: own}
 	for _, given := range policies {
 		p, err := s.compile(given)
@@ -117,10 +130,10 @@ func (s *Set) compileRule(action Action, given Rule) (rule, error) {
 		if err != nil {
 			return rule{}, fmt.Errorf("when[%d]: %w", i, err)
 		}
-		if first := given.When[0]; i > 0 && c.domain != r.when[0].domain {
-			return rule{}, fmt.Errorf("when[%d]: %s is an attribute of %s and %s one of %s: nobody is a member of both", i, c.attribute, c.domain, first.Attribute, r.when[0].domain)
+		if i > 0 && c.domain != r.when[0].domain && !c.domain.IsZero() && !r.when[0].domain.IsZero() {
+			return rule{}, fmt.Errorf("when[%d]: %s is an attribute of %s and %s one of %s: nobody is a member of both", i, c.attribute, c.domain, r.when[0].attribute, r.when[0].domain)
 		}
-		if !r.anybody && !r.from.reaches(c.domain) {
+		if !r.anybody && !c.domain.IsZero() && !r.from.reaches(c.domain) {
 			return rule{}, fmt.Errorf("when[%d]: from takes nobody of %s, whose attribute %s is meant: say trustDomain", i, c.domain, c.attribute)
 		}
 		r.when = append(r.when, c)
