@@ -12,17 +12,19 @@ type Gate struct {
 	// Max bounds all; 0 means no bound.
 	Max int
 
-	// MaxPerSource bounds those of one address; 0 means no bound.
+	// MaxPerSource bounds those of one IPv4 address, or of one IPv6 network
+	// of 64 bits, of which whoever has one address has all; 0 means no bound.
 	MaxPerSource int
 
 	mu      sync.Mutex
 	total   int
-	sources map[netip.Addr]int
+	sources map[netip.Prefix]int
 }
 
-// Enter lets one more in from the source and returns the function that lets it
+// Enter lets one more in from the address and returns the function that lets it
 // out again, or "" for the limit that keeps it out: then leave is nil.
-func (g *Gate) Enter(source netip.Addr) (leave func(), kept Limit) {
+func (g *Gate) Enter(address netip.Addr) (leave func(), kept Limit) {
+	source := sourceOf(address)
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	switch {
@@ -32,14 +34,24 @@ func (g *Gate) Enter(source netip.Addr) (leave func(), kept Limit) {
 		return nil, LimitHandshakesPerSource
 	}
 	if g.sources == nil {
-		g.sources = make(map[netip.Addr]int)
+		g.sources = make(map[netip.Prefix]int)
 	}
 	g.total++
 	g.sources[source]++
 	return sync.OnceFunc(func() { g.leave(source) }), ""
 }
 
-func (g *Gate) leave(source netip.Addr) {
+// sourceOf returns what counts as one source; of no address it is zero.
+func sourceOf(address netip.Addr) netip.Prefix {
+	bits := 64
+	if address = address.Unmap(); address.Is4() {
+		bits = 32
+	}
+	source, _ := address.WithZone("").Prefix(bits) // fails for no address alone
+	return source
+}
+
+func (g *Gate) leave(source netip.Prefix) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.total--

@@ -87,7 +87,7 @@ func (h *Handover) Serve(ctx context.Context, sockets func() map[string]net.List
 	}
 }
 
-// Close stops waiting, and removes the path unless a successor waits there.
+// Close stops waiting. The path stays: a successor may wait there by now.
 func (h *Handover) Close() error { return h.listener.Close() }
 
 // give passes the sockets and waits until the successor is ready.
@@ -146,6 +146,8 @@ func TakeOver(ctx context.Context, path string, s *Sockets) (*Succession, error)
 	if !ok {
 		return nil, fmt.Errorf("accept: take over at %s: %T is no unix connection", path, conn)
 	}
+	stop := context.AfterFunc(ctx, func() { _ = conn.Close() })
+	defer stop()
 	if err := receive(u, s); err != nil {
 		_ = conn.Close()
 		return nil, fmt.Errorf("accept: take over at %s: %w", path, err)

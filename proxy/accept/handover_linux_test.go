@@ -140,9 +140,14 @@ func TestSameAddress(t *testing.T) {
 		bound, asked string
 		same         bool
 	}{
-		{"[::]:80", ":80", true}, {"0.0.0.0:80", ":80", true}, {"[::]:80", "0.0.0.0:80", true},
-		{"127.0.0.1:80", "127.0.0.1:80", true}, {"127.0.0.1:80", ":80", false}, {"127.0.0.1:80", "127.0.0.1:81", false},
-		{"127.0.0.1:80", "127.0.0.1:0", false}, {"127.0.0.1:80", "nonsense", false},
+		{"[::]:80", ":80", true},
+		{"0.0.0.0:80", ":80", true},
+		{"[::]:80", "0.0.0.0:80", true},
+		{"127.0.0.1:80", "127.0.0.1:80", true},
+		{"127.0.0.1:80", ":80", false},
+		{"127.0.0.1:80", "127.0.0.1:81", false},
+		{"127.0.0.1:80", "127.0.0.1:0", false},
+		{"127.0.0.1:80", "nonsense", false},
 	} {
 		if got := sameAddress(bound(c.bound), c.asked); got != c.same {
 			t.Errorf("bound to %s, asked for %s: same=%t, want %t", c.bound, c.asked, got, c.same)

@@ -26,6 +26,12 @@ const (
 	maxProxyHeaderV1 = 107
 )
 
+// Bytes 13 and 14 of version 2: command and address family.
+const (
+	commandLocal = 0x20
+	familyUnspec = 0x00
+)
+
 // signatureV2 starts a header of version 2 (PROXY protocol, section 2.2).
 var signatureV2 = []byte("\r\n\r\n\x00\r\nQUIT\n")
 
@@ -104,6 +110,11 @@ func readV2(conn net.Conn, b []byte) ([]byte, error) {
 	rest := int(binary.BigEndian.Uint16(b[14:]))
 	if len(b)+rest > maxProxyHeader {
 		return nil, fmt.Errorf("header of %d bytes is longer than %d", len(b)+rest, maxProxyHeader)
+	}
+	if b[13] == familyUnspec {
+		// "The receiver should accept it, and use the real addresses"; the
+		// library does so only where the proxy speaks for itself.
+		b[12] = commandLocal
 	}
 	return readMore(conn, b, rest)
 }

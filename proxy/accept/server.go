@@ -132,8 +132,9 @@ func (s *Server) Serve(ctx context.Context, listener net.Listener) error {
 	return nil
 }
 
-// Drain waits for the connections to end. When ctx ends first it ends them by
-// force, waits, and returns how many there were to cut as well as false.
+// Drain waits for the connections to end, and reports true. When ctx ends first
+// it ends them by force, waits, and reports false. Call it when Serve has
+// returned.
 func (s *Server) Drain(ctx context.Context) bool {
 	defer s.force()
 	done := make(chan struct{})
@@ -166,18 +167,21 @@ func (s *Server) serve(raw net.Conn) {
 // reserve takes a slot before a connection is accepted, so that one over the
 // limit waits in the listen queue. It reports false when ctx has ended.
 func (s *Server) reserve(ctx context.Context) bool {
+	if ctx.Err() != nil {
+		return false
+	}
 	if s.slots == nil {
-		return ctx.Err() == nil
+		return true
 	}
 	select {
 	case s.slots <- struct{}{}:
-		return ctx.Err() == nil
+		return true
 	default:
 		s.limited(LimitConnections)
 	}
 	select {
 	case s.slots <- struct{}{}:
-		return ctx.Err() == nil
+		return true
 	case <-ctx.Done():
 		return false
 	}

@@ -6,6 +6,7 @@ import (
 	"io"
 	"net"
 	"net/netip"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -156,6 +157,57 @@ func TestGate(t *testing.T) {
 	}
 }
 
+// TestGateCountsNetworks has one host take many addresses of its network.
+func TestGateCountsNetworks(t *testing.T) {
+	for address, another := range map[string]string{
+		"2001:db8::1": "2001:db8::ffff:2", "::ffff:192.0.2.1": "192.0.2.1", "fe80::1%a": "fe80::2%b",
+	} {
+		g := Gate{MaxPerSource: 1}
+		leave, _ := g.Enter(netip.MustParseAddr(address))
+		if _, kept := g.Enter(netip.MustParseAddr(another)); kept != LimitHandshakesPerSource {
+			t.Errorf("%s beside %s: kept out by %q", another, address, kept)
+		}
+		if _, kept := g.Enter(netip.MustParseAddr("2001:db8:0:1::1")); kept != "" {
+			t.Errorf("another network: kept out by %q", kept)
+		}
+		leave()
+		if _, kept := g.Enter(netip.MustParseAddr(another)); kept != "" {
+			t.Errorf("%s after %s has left: kept out by %q", another, address, kept)
+		}
+	}
+	if _, kept := (&Gate{MaxPerSource: 1}).Enter(netip.Addr{}); kept != "" {
+		t.Errorf("of no address, as over a unix socket: kept out by %q", kept)
+	}
+}
+
+// TestServeAgain has a server that was told to stop take no slot with it.
+func TestServeAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := NewServer(Config{MaxConnections: 1}, func(_ context.Context, c *Conn) { _ = c.Close() })
+		ended, cancel := context.WithCancel(t.Context())
+		cancel()
+		for range 3 {
+			if err := s.Serve(ended, newScripted()); err != nil {
+				t.Fatal(err)
+			}
+		}
+		l := newScripted(connects)
+		ctx, cancel := context.WithCancel(t.Context())
+		served := make(chan error, 1)
+		go func() { served <- s.Serve(ctx, l) }()
+		synctest.Wait()
+		l.mu.Lock()
+		left := len(l.steps)
+		l.mu.Unlock()
+		if left != 0 {
+			t.Error("the connection waits, and none is open")
+		}
+		cancel()
+		<-served
+		s.Drain(t.Context())
+	})
+}
+
 // loopback is a trusted network that every test connection comes from.
 var loopback = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}
 
@@ -201,17 +253,23 @@ func TestProxyHeader(t *testing.T) {
 		sent, source, rest string
 		bad                bool
 	}{
-		"version 1":                {sent: "PROXY TCP4 192.0.2.1 192.0.2.2 12345 443\r\nhello", source: "192.0.2.1:12345", rest: "hello"},
-		"version 1 unknown":        {sent: "PROXY UNKNOWN\r\nhello", rest: "hello"},
-		"version 2":                {sent: v2 + "hello", source: "192.0.2.1:12345", rest: "hello"},
-		"version 2, nothing after": {sent: v2, source: "192.0.2.1:12345"},
-		"version 2 local":          {sent: "\r\n\r\n\x00\r\nQUIT\n\x20\x00\x00\x00hello", rest: "hello"},
-		"none":                     {sent: "GET / HTTP/1.1\r\n\r\n", bad: true},
-		"none, post":               {sent: "POST / HTTP/1.1\r\n\r\n", bad: true},
-		"cut":                      {sent: "PROXY TCP4 192", bad: true},
-		"endless":                  {sent: "PROXY TCP4 " + string(make([]byte, 200)), bad: true},
-		"huge":                     {sent: "\r\n\r\n\x00\r\nQUIT\n\x21\x11\xff\xff", bad: true},
-		"empty":                    {sent: "", bad: true},
+		"version 1":                              {sent: "PROXY TCP4 192.0.2.1 192.0.2.2 12345 443\r\nhello", source: "192.0.2.1:12345", rest: "hello"},
+		"version 1 unknown":                      {sent: "PROXY UNKNOWN\r\nhello", rest: "hello"},
+		"version 2":                              {sent: v2 + "hello", source: "192.0.2.1:12345", rest: "hello"},
+		"version 2, nothing after":               {sent: v2, source: "192.0.2.1:12345"},
+		"version 2 local":                        {sent: "\r\n\r\n\x00\r\nQUIT\n\x20\x00\x00\x00hello", rest: "hello"},
+		"none":                                   {sent: "GET / HTTP/1.1\r\n\r\n", bad: true},
+		"none, post":                             {sent: "POST / HTTP/1.1\r\n\r\n", bad: true},
+		"version 2 without addresses":            {sent: "\r\n\r\n\x00\r\nQUIT\n\x21\x00\x00\x00hello", rest: "hello"},
+		"version 2 without addresses, with TLVs": {sent: "\r\n\r\n\x00\r\nQUIT\n\x21\x00\x00\x05\x04\x00\x02xxhello", rest: "hello"},
+		"version 2 of IPv6": {
+			sent:   "\r\n\r\n\x00\r\nQUIT\n\x21\x21\x00\x24" + strings.Repeat("\x20\x01\x0d\xb8\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x01", 2) + "\x30\x39\x01\xbbhello",
+			source: "[2001:db8::1]:12345", rest: "hello",
+		},
+		"cut":     {sent: "PROXY TCP4 192", bad: true},
+		"endless": {sent: "PROXY TCP4 " + string(make([]byte, 200)), bad: true},
+		"huge":    {sent: "\r\n\r\n\x00\r\nQUIT\n\x21\x11\xff\xff", bad: true},
+		"empty":   {sent: "", bad: true},
 	} {
 		conn, rest, err := arrive(t, trusting, c.sent)
 		switch {
