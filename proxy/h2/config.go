@@ -26,7 +26,8 @@ type Config struct {
 	StreamWindow, MaxStreamWindow, ConnWindow int
 
 	// MaxFrameSize is the longest frame that the peer may send, in bytes from
-	// 16 KiB to 16 MiB - 1; 0 means 64 KiB. Longer frames need no more memory.
+	// 16 KiB to 16 MiB - 1; 0 means 16 KiB. Longer frames need no more memory,
+	// and spare a peer of our own kind a copy of bulk data.
 	MaxFrameSize uint32
 
 	// MaxHeaderBytes bounds a header list (RFC 9113, section 6.5.2), 0 means

@@ -13,7 +13,7 @@ func (c Config) withDefaults() Config {
 	c.StreamWindow = max(cmp.Or(c.StreamWindow, 64<<10), defaultWindow)
 	c.MaxStreamWindow = min(max(cmp.Or(c.MaxStreamWindow, 4<<20), c.StreamWindow), maxWindow)
 	c.ConnWindow = min(max(cmp.Or(c.ConnWindow, 8<<20), defaultWindow), maxWindow)
-	c.MaxFrameSize = min(max(cmp.Or(c.MaxFrameSize, 64<<10), minFrameSize), maxFrameSize)
+	c.MaxFrameSize = min(max(cmp.Or(c.MaxFrameSize, minFrameSize), minFrameSize), maxFrameSize)
 	c.MaxHeaderBytes = cmp.Or(c.MaxHeaderBytes, 64<<10)
 	c.MaxHeaderFields = cmp.Or(c.MaxHeaderFields, 256)
 	c.MaxPending = cmp.Or(c.MaxPending, 1<<20)

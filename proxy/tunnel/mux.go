@@ -1,6 +1,7 @@
 package tunnel
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"net"
@@ -32,7 +33,8 @@ type Info struct {
 
 // Config is how a mux session behaves. The zero value works.
 type Config struct {
-	// H2 is the connection's configuration.
+	// H2 is the connection's configuration. Its MaxFrameSize is 64 KiB unless
+	// it says something else.
 	H2 h2.Config
 
 	// Authority is what a server takes: the target of its session. A stream
@@ -42,6 +44,13 @@ type Config struct {
 	// Drain, when it is closed, makes a server take no new streams and end
 	// after the last of those it has. Nil means never.
 	Drain <-chan struct{}
+}
+
+// h2 returns the connection's configuration: a frame may be as long as what is
+// written at once, and is then the buffer into which its data was read.
+func (c Config) h2() h2.Config {
+	c.H2.MaxFrameSize = cmp.Or(c.H2.MaxFrameSize, 64<<10)
+	return c.H2
 }
 
 // Refused is how an answer that is not 200 ends a stream at its source.
@@ -138,7 +147,7 @@ type Session struct {
 // refuses the client by a TLS alert shows here (tlsctx.RefusedByPeer).
 func NewSession(ctx context.Context, conn net.Conn, config Config) (*Session, error) {
 	s := &Session{ready: make(chan struct{}), done: make(chan struct{})}
-	s.conn = h2.New(conn, h2.Client, config.H2, (*sessionEvents)(s))
+	s.conn = h2.New(conn, h2.Client, config.h2(), (*sessionEvents)(s))
 	go s.run()
 	select {
 	case <-s.ready:

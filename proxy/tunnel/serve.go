@@ -19,7 +19,7 @@ func Serve(ctx context.Context, conn net.Conn, config Config, handle func(contex
 		config.Authority = DefaultAuthority
 	}
 	s := &server{ctx: ctx, authority: config.Authority, handle: handle}
-	below := h2.New(conn, h2.Server, config.H2, s)
+	below := h2.New(conn, h2.Server, config.h2(), s)
 	if config.Drain != nil {
 		s.work.Go(func() {
 			select {
