@@ -8,6 +8,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
+	"encoding/asn1"
 	"fmt"
 	"io"
 	"math/big"
@@ -34,6 +35,7 @@ type decoy struct {
 	key, signer     *ecdsa.PrivateKey
 	id              string // of a leaf
 	keyID           []byte
+	padding         int // bytes of an extension that nobody knows
 }
 
 func (d *decoyCA) certificate(of decoy) []byte {
@@ -48,6 +50,9 @@ func (d *decoyCA) certificate(of decoy) []byte {
 	if of.id != "" {
 		template.URIs = parseURI(d.tb, of.id)
 		template.IsCA, template.KeyUsage, template.DNSNames = false, x509.KeyUsageDigitalSignature, nil
+	}
+	if of.padding > 0 {
+		template.ExtraExtensions = []pkix.Extension{{Id: asn1.ObjectIdentifier{1, 3, 6, 1, 4, 1, 32473, 1}, Value: make([]byte, of.padding)}}
 	}
 	der, err := x509.CreateCertificate(rand.Reader, template, &x509.Certificate{Subject: of.issuer}, of.key.Public(), of.signer)
 	if err != nil {
@@ -86,6 +91,7 @@ func decoys(tb testing.TB, m *mesh) map[string]attackChain {
 		}
 		noWhere = append(noWhere, d.certificate(decoy{subject: name(i), issuer: above, key: one, signer: one}))
 	}
+	large := d.certificate(decoy{subject: root, issuer: root, key: one, signer: one, padding: maxCertificateBytes / 2})
 	thousand := slices.Repeat([][]byte{sameName[1]}, 250_000/len(sameName[1]))
 	return map[string]attackChain{
 		"one name and key, every order": {sameName, leafKey, Untrusted},
@@ -93,6 +99,7 @@ func decoys(tb testing.TB, m *mesh) map[string]attackChain {
 		"one name, many key ids":        {keyIDs, leafKey, Untrusted},
 		"a good chain to nowhere":       {noWhere, leafKey, Untrusted},
 		"250 kB":                        {append([][]byte{leaf(root)}, thousand...), leafKey, TooLarge},
+		"two of 8 KiB":                  {[][]byte{leaf(root), large, large}, leafKey, TooLarge},
 		"seven":                         {append(slices.Clone(sameName), sameName[1]), leafKey, TooLarge},
 	}
 }
@@ -269,6 +276,9 @@ func TestPathLeavesOutWhatDoesNotBelong(t *testing.T) {
 	sent, key := chainOf(s)
 	leaf, lower, upper := sent[0], sent[1], sent[2]
 	root, other := domain.Bundle().X509Authorities()[0].Raw, ca.New(t, "other.net").Bundle().X509Authorities()[0].Raw
+	d, key521 := &decoyCA{tb: t}, randomKey(t, elliptic.P521())
+	lowerName := s.SVID.Certificates[1].Subject
+	another := d.certificate(decoy{subject: lowerName, issuer: lowerName, key: key521, signer: key521, keyID: []byte{1}})
 	for name, test := range map[string]struct {
 		chain [][]byte
 		kept  int
@@ -279,6 +289,7 @@ func TestPathLeavesOutWhatDoesNotBelong(t *testing.T) {
 		"a foreign root":    {[][]byte{leaf, lower, upper, other}, 3},
 		"something between": {[][]byte{leaf, other, lower, lower, upper}, 3},
 		"the leaf again":    {[][]byte{leaf, leaf, lower, upper}, 3},
+		"one of its name":   {[][]byte{leaf, another, lower, upper}, 3},
 	} {
 		t.Run(name, func(t *testing.T) {
 			for alpn, chain := range map[string][][]byte{"": test.chain, rawUnknown: append(slices.Clone(test.chain), minted(t, s.SVID.Certificates[0], Context{}))} {

@@ -13,7 +13,9 @@ import (
 const DefaultMaxHandshakes = 256
 
 // Listener accepts connections whose handshake is complete: a slow or silent
-// peer does not hold up the others. Make one with [NewListener].
+// peer does not hold up the others. It bounds the handshakes in progress, of all
+// peers together: where one peer must not take every place, its inner listener
+// is to bound them for each address. Make one with [NewListener].
 type Listener struct {
 	inner   net.Listener
 	options ListenerOptions
