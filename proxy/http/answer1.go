@@ -9,8 +9,7 @@ import (
 )
 
 // respond writes the head of a response.
-func (s *server1) respond(r *message.Response, end bool) {
-	x := s.x // who answers ends it, so it is there
+func (s *server1) respond(x *exchange, r *message.Response, end bool) {
 	o := h1.Outgoing{}
 	if r.Informational() {
 		if x.in.Minor == 1 {
@@ -68,9 +67,9 @@ func announced(fields []message.Field) bool {
 }
 
 // data writes content of the response.
-func (s *server1) data(chunk h2.Chunk, end bool) {
+func (s *server1) data(x *exchange, chunk h2.Chunk, end bool) {
 	s.mu.Lock()
-	framing, x := s.framing, s.x
+	framing := s.framing
 	if framing != h1.NoBody {
 		s.unsent += chunk.Len()
 	}
@@ -99,8 +98,11 @@ func (s *server1) data(chunk h2.Chunk, end bool) {
 }
 
 // trailers ends the response with trailers, where its framing has room for them.
-func (s *server1) trailers(fields []message.Field) {
-	if s.framing == h1.Chunked {
+func (s *server1) trailers(_ *exchange, fields []message.Field) {
+	s.mu.Lock()
+	framing := s.framing
+	s.mu.Unlock()
+	if framing == h1.Chunked {
 		s.out.End(h1.AppendLastChunk(s.out.Begin(), fields), 0)
 	}
 }
@@ -129,6 +131,14 @@ func (s *server1) wakeReader() {
 	if !s.lingering {
 		_ = s.conn.SetReadDeadline(past)
 	}
+}
+
+// leave gives an exchange up.
+func (s *server1) leave(x *exchange, err error) {
+	s.mu.Lock()
+	s.x, s.unsent = nil, 0
+	s.mu.Unlock()
+	x.downClosed(err)
 }
 
 // consumed lets the reader go on.

@@ -246,7 +246,7 @@ func (c *client1) close(up *attempt1, goOn bool) (bool, error) {
 // sized reads content of a stated length.
 func (c *client1) sized(up *attempt1) (bool, error) {
 	for left := c.response.Length; ; {
-		chunk, err := c.chunk(left)
+		chunk, err := c.chunk(up, left)
 		if err != nil {
 			return false, err
 		}
@@ -264,7 +264,10 @@ func (c *client1) sized(up *attempt1) (bool, error) {
 }
 
 // chunk reads content.
-func (c *client1) chunk(limit int64) (h2.Chunk, error) {
+func (c *client1) chunk(up *attempt1, limit int64) (h2.Chunk, error) {
+	if len(c.in.Bytes()) == 0 {
+		up.x.upFlush() // it may take a while
+	}
 	for {
 		chunk, err := c.in.Chunk(limit)
 		switch {
@@ -282,9 +285,9 @@ func (c *client1) chunk(limit int64) (h2.Chunk, error) {
 // hand hands content on, and waits until there is room for more.
 func (c *client1) hand(up *attempt1, chunk h2.Chunk) bool {
 	x := up.x
-	x.upGate.add(chunk.Len())
+	full := x.upGate.add(chunk.Len())
 	x.upData(up, chunk, false)
-	if len(c.in.Bytes()) == 0 {
+	if full {
 		x.upFlush()
 	}
 	return x.upGate.wait()
@@ -324,6 +327,7 @@ func (c *client1) chunked(up *attempt1) (bool, error) {
 			x.upFlush()
 			return c.close(up, goOn)
 		}
+		x.upFlush()
 		if err := c.more(); err != nil {
 			return false, err
 		}
@@ -334,11 +338,8 @@ func (c *client1) chunked(up *attempt1) (bool, error) {
 // ends.
 func (c *client1) untilClose(up *attempt1) (bool, error) {
 	x, tunnel := up.x, c.response.Body == h1.Tunnel
-	if tunnel {
-		x.upFlush()
-	}
 	for {
-		chunk, err := c.chunk(1 << 62)
+		chunk, err := c.chunk(up, 1<<62)
 		switch {
 		case err == nil:
 			if !c.hand(up, chunk) {

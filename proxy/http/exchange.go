@@ -15,12 +15,12 @@ import (
 type downstream interface {
 	// respond sends a response's head; end says that nothing follows. Until
 	// flush it may wait for what follows.
-	respond(r *message.Response, end bool)
+	respond(x *exchange, r *message.Response, end bool)
 	// data sends content, which it owns from then on; what is on its way is
 	// told to exchange.downSent.
-	data(chunk h2.Chunk, end bool)
+	data(x *exchange, chunk h2.Chunk, end bool)
 	// trailers ends the response with trailers.
-	trailers(fields []message.Field)
+	trailers(x *exchange, fields []message.Field)
 	// flush sends what waits.
 	flush()
 	// consumed says that n bytes of the request have left upstream.

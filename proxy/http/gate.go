@@ -27,11 +27,13 @@ func (g *gate) open() {
 	}
 }
 
-// add counts n bytes that have been handed over.
-func (g *gate) add(n int) {
+// add counts n bytes that are handed over, and reports whether what has been must
+// leave before there may be more.
+func (g *gate) add(n int) (full bool) {
 	g.mu.Lock()
+	defer g.mu.Unlock()
 	g.under += n
-	g.mu.Unlock()
+	return g.under >= gateSpace
 }
 
 // pass says that n bytes have left.

@@ -46,13 +46,13 @@ func (x *exchange) upResponse(up attempt, r *message.Response, end bool) {
 			return
 		}
 		x.mu.Unlock()
-		x.down.respond(r, false)
+		x.down.respond(x, r, false)
 		x.down.flush()
 		return
 	}
 	x.begin(r)
 	x.mu.Unlock()
-	x.down.respond(r, end)
+	x.down.respond(x, r, end)
 	if end {
 		x.responseEnded()
 	}
@@ -90,7 +90,7 @@ func (x *exchange) upData(up attempt, chunk h2.Chunk, end bool) {
 	}
 	x.record.ResponseBytes += int64(chunk.Len())
 	x.mu.Unlock()
-	x.down.data(chunk, end)
+	x.down.data(x, chunk, end)
 	if end {
 		x.responseEnded()
 	}
@@ -109,9 +109,9 @@ func (x *exchange) upTrailers(up attempt, fields []message.Field) {
 	x.mu.Unlock()
 	x.out.Fields = h1.DropForbidden(append(x.out.Fields[:0], fields...))
 	if len(x.out.Fields) == 0 {
-		x.down.data(h2.Chunk{}, true)
+		x.down.data(x, h2.Chunk{}, true)
 	} else {
-		x.down.trailers(x.out.Fields)
+		x.down.trailers(x, x.out.Fields)
 	}
 	x.responseEnded()
 }
@@ -315,11 +315,11 @@ func (x *exchange) answer(f *Failure) {
 	x.record.Status = r.Status
 	x.finish(f)
 	if x.record.IsGRPC || x.request().Method == "HEAD" {
-		x.down.respond(r, true)
+		x.down.respond(x, r, true)
 	} else {
-		x.down.respond(r, false)
+		x.down.respond(x, r, false)
 		chunk, _ := h2.ChunkOf([]byte(told.text + "\n"))
-		x.down.data(chunk, true)
+		x.down.data(x, chunk, true)
 	}
 	x.down.over()
 	x.down.flush()

@@ -199,7 +199,7 @@ func (s *server1) refuse(x *exchange, err error) error {
 	s.closing.Store(true)
 	x.refuse(f)
 	s.linger()
-	x.release()
+	s.leave(x, nil)
 	return f
 }
 
@@ -239,7 +239,7 @@ func (s *server1) serve(x *exchange) (bool, error) {
 	if err != nil && !errors.Is(err, errAnswered) {
 		return false, s.broken(x, err)
 	}
-	x.downClosed(nil)
+	s.leave(x, nil)
 	if !s.closing.Load() && s.bodyRead.Load() {
 		return true, nil
 	}
@@ -266,7 +266,7 @@ func (s *server1) broken(x *exchange, err error) error {
 		x.abandon(failure)
 		s.linger()
 	}
-	x.downClosed(err)
+	s.leave(x, err)
 	if errors.Is(err, io.EOF) {
 		return nil
 	}
@@ -349,7 +349,7 @@ func (s *server1) body(x *exchange) error {
 
 // hand hands content on, and waits until there is room for more.
 func (s *server1) hand(x *exchange, chunk h2.Chunk, end bool) bool {
-	x.downGate.add(chunk.Len())
+	full := x.downGate.add(chunk.Len())
 	if end {
 		s.bodyRead.Store(true)
 	}
@@ -357,7 +357,7 @@ func (s *server1) hand(x *exchange, chunk h2.Chunk, end bool) bool {
 	if end {
 		return true
 	}
-	if len(s.in.Bytes()) == 0 {
+	if full || len(s.in.Bytes()) == 0 {
 		x.requestFlush()
 	}
 	return x.downGate.wait()

@@ -123,7 +123,7 @@ func (d *stream2) Closed(_ *h2.Stream, err *h2.Error) {
 	}
 }
 
-func (d *stream2) respond(r *message.Response, end bool) {
+func (d *stream2) respond(_ *exchange, r *message.Response, end bool) {
 	h := h2.Headers{Kind: h2.Response, Status: r.Status, Fields: r.Fields}
 	if r.Informational() {
 		h.Kind = h2.Informational
@@ -131,9 +131,11 @@ func (d *stream2) respond(r *message.Response, end bool) {
 	_ = d.stream.SendHeaders(&h, end) // a stream that has ended tells Closed
 }
 
-func (d *stream2) data(chunk h2.Chunk, end bool) { d.x.downSent(d.stream.Send(chunk, end)) }
+func (d *stream2) data(x *exchange, chunk h2.Chunk, end bool) {
+	x.downSent(d.stream.Send(chunk, end))
+}
 
-func (d *stream2) trailers(fields []message.Field) {
+func (d *stream2) trailers(_ *exchange, fields []message.Field) {
 	_ = d.stream.SendHeaders(&h2.Headers{Kind: h2.Trailers, Fields: fields}, true)
 }
 
