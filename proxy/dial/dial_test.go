@@ -205,6 +205,26 @@ func TestCancel(t *testing.T) {
 }
 
 // TestReplicasShareTheLoad dials three replicas, and then with one dead.
+// TestCancelWithATypedNil has a connect that returns, with its error, a nil of a
+// type of its own in an interface that is not nil: it is not to be closed.
+func TestCancelWithATypedNil(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	trying := make(chan struct{})
+	go func() {
+		<-trying
+		cancel()
+	}()
+	_, err := new(Dialer).Race(ctx, []string{"192.0.2.1:1"}, func(ctx context.Context, _ string) (Conn, error) {
+		close(trying)
+		<-ctx.Done()
+		var none *fakeConn
+		return none, context.Cause(ctx)
+	})
+	if !errors.Is(err, context.Canceled) {
+		t.Errorf("Race: %v, want that it was canceled", err)
+	}
+}
+
 func TestReplicasShareTheLoad(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		replicas := []string{"192.0.2.1:80", "192.0.2.2:80", "192.0.2.3:80"}

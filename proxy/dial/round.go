@@ -86,10 +86,10 @@ func (r *round) win(cancel context.CancelFunc) {
 func (r *round) end(cancel context.CancelFunc) {
 	cancel()
 	for range r.trying {
-		if a := <-r.answers; a.conn != nil {
-			_ = a.conn.Close()
-		} else {
+		if a := <-r.answers; a.err != nil { // whatever came with it
 			r.failures = append(r.failures, Failure{a.address, a.err})
+		} else {
+			_ = a.conn.Close()
 		}
 	}
 	r.trying = nil
