@@ -204,8 +204,8 @@ func TestOpeningDoesNotTeach(t *testing.T) {
 		}
 		fast := &backend{greet: mysqlGreeting}
 		_, ended = race(t.Context(), r, fast)
-		if o := <-ended; o.Protocol != tlsctx.MySQL {
-			t.Errorf("%+v", o)
+		if o := <-ended; o.Protocol != tlsctx.MySQL || o.Waited != detect.DefaultGrace {
+			t.Errorf("%+v, want MySQL after the grace", o)
 		}
 	})
 }
@@ -229,6 +229,27 @@ func TestSettle(t *testing.T) {
 	}
 }
 
+// TestSettingsTeachNothing has an HTTP/2 server send its preface unasked: its
+// clients do so as well, and a connection opened for them on speculation is
+// wasted.
+func TestSettingsTeachNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := &backend{greet: "\x00\x00\x00\x04\x00\x00\x00\x00\x00"}
+		r := detect.Race{Target: "grpc", Memory: new(detect.Memory)}
+		for range 2 {
+			_, ended := race(t.Context(), r, b)
+			if o := <-ended; o.Protocol != tlsctx.HTTP2 || o.How != detect.ByServer || o.Waited != detect.DefaultGrace {
+				t.Errorf("%+v", o)
+			}
+		}
+		client, ended := race(t.Context(), r, b)
+		io.WriteString(client, "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")
+		if o := <-ended; o.Protocol != tlsctx.HTTP2 || o.How != detect.ByClient || o.Speculated {
+			t.Errorf("%+v", o)
+		}
+	})
+}
+
 // TestServerAnswersHalfAWord has the server speak while the client has begun
 // something: both are forwarded.
 func TestServerAnswersHalfAWord(t *testing.T) {
@@ -247,6 +268,11 @@ func TestServerAnswersHalfAWord(t *testing.T) {
 		_, _ = client.CloseWrite(), b.server(0).CloseWrite()
 		if down, up := all(t, o.Down), all(t, o.Up); down != "GE" || up != "what?" {
 			t.Errorf("left to read: %q and %q", down, up)
+		}
+		// The client spoke first, if not much: nothing is learnt.
+		_, ended = race(t.Context(), r, &backend{greet: mysqlGreeting})
+		if o := <-ended; o.Waited != detect.DefaultGrace {
+			t.Errorf("the next connection waited %s, want the grace", o.Waited)
 		}
 	})
 }
