@@ -82,7 +82,7 @@ func (e *ear) until(ctx context.Context) error {
 		return context.Cause(ctx)
 	}
 	if err != nil {
-		return fmt.Errorf("detect: read %s: %w", e.name, err)
+		return fmt.Errorf("read %s: %w", e.name, err)
 	}
 	return nil
 }

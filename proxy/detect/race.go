@@ -108,7 +108,9 @@ type Result struct {
 }
 
 // Run settles it. On an error no upstream connection is left open; the client's
-// is the caller's to close, with a reset as the other side had none.
+// is the caller's to close: with a reset, for a reset that was met while looking
+// shows nowhere else. The error is Open's, the context's cause, or says which
+// side could not be read.
 func (r Race) Run(ctx context.Context, down Conn) (Result, error) {
 	if r.Declared != "" && r.Ours == nil {
 		up, err := r.Open(ctx, r.Declared)
