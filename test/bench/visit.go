@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"testing"
 	"time"
@@ -59,13 +58,14 @@ func (s Sample) CPUPerByte() float64 {
 // visit starts a contender, warms it, loads it, measures and stops it.
 func (b *bench) visit(ctx context.Context, w workload, c contenders.Contender, round int) (Sample, error) {
 	sample := Sample{Workload: w.Name, Contender: c.Name, Round: round, Load: proc.Load()}
-	var failed error
 	err := scoped(ctx, c.Name+" "+w.Name, func(tb testing.TB) {
 		pair := c.Start(tb, contenders.Run{Mode: w.Mode, Backend: b.backends[w.Backend], Self: b.self})
 		sample.Startup = pair.Startup
-		failed = b.measure(ctx, w, pair, &sample)
+		if err := b.measure(ctx, w, pair, &sample); err != nil {
+			tb.Error(err) // so that the proxies' output is shown
+		}
 	})
-	if err = errors.Join(failed, err); err != nil {
+	if err != nil {
 		return sample, fmt.Errorf("bench: round %d: %w", round, err)
 	}
 	return sample, nil

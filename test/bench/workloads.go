@@ -156,5 +156,5 @@ type plan struct {
 	BarredRounds int           // of those that a bar compares
 	Warm         time.Duration // before measuring
 	Measure      time.Duration
-	Calls        int           // instead of Warm and Measure, and at most as many callers, if not zero: for tests
+	Calls        int // instead of Warm and Measure, and at most as many callers, if not zero: for tests
 }

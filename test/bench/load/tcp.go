@@ -54,6 +54,7 @@ type Server struct {
 	mu       sync.Mutex
 	conns    map[net.Conn]struct{} // nil when closed
 	all      sync.WaitGroup
+	buffers  sync.Pool // of *[chunk]byte: a connection need not cost the client more than the exchange
 }
 
 // Serve serves connections until the listener fails or the server is closed.
@@ -74,7 +75,7 @@ func (s *Server) Serve(listener net.Listener) error {
 			if s.Greets {
 				_ = greet(conn)
 			} else {
-				_ = answer(conn)
+				_ = s.answer(conn)
 			}
 		})
 	}
@@ -121,8 +122,13 @@ func greet(conn net.Conn) error {
 }
 
 // answer does what the client asks for until it leaves.
-func answer(conn net.Conn) error {
-	buffer := make([]byte, chunk)
+func (s *Server) answer(conn net.Conn) error {
+	lent, _ := s.buffers.Get().(*[chunk]byte)
+	if lent == nil {
+		lent = new([chunk]byte)
+	}
+	defer s.buffers.Put(lent)
+	buffer := lent[:]
 	for {
 		header := buffer[:headerSize]
 		if _, err := io.ReadFull(conn, header); err != nil {
@@ -210,7 +216,18 @@ func (k TCP) Open(ctx context.Context, address string) (Caller, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &tcpCaller{Conn: conn, kind: k, in: make([]byte, max(chunk, k.Size+headerSize))}
+	c := k.caller()
+	c.Conn = conn
+	return c, nil
+}
+
+// caller is a caller without its connection.
+func (k TCP) caller() *tcpCaller {
+	size := chunk
+	if k.Operation == Echo {
+		size = k.Size
+	}
+	c := &tcpCaller{kind: k, in: make([]byte, size)}
 	c.out = append(c.out, magic...)
 	c.out = append(c.out, byte(k.Operation), 0, 0, 0, 0, 0, 0, 0)
 	c.out = binary.BigEndian.AppendUint64(c.out, uint64(k.Size))
@@ -219,7 +236,7 @@ func (k TCP) Open(ctx context.Context, address string) (Caller, error) {
 			c.out = append(c.out, byte(i))
 		}
 	}
-	return c, nil
+	return c
 }
 
 // dial connects, with the context's deadline on the connection.
@@ -292,7 +309,11 @@ func (k Connect) String() string { return "connection with " + k.TCP.String() }
 
 // Open does nothing yet.
 func (k Connect) Open(ctx context.Context, address string) (Caller, error) {
-	return &connectCaller{ctx: ctx, address: address, open: k.TCP.Open}, nil
+	c := k.caller() // its buffers serve one connection after the other
+	return &connectCaller{ctx: ctx, address: address, with: func(conn net.Conn) (int, error) {
+		c.Conn = conn
+		return c.Call()
+	}}, nil
 }
 
 // Greeting makes a connection for every call and waits for the server to speak.
@@ -303,38 +324,13 @@ func (Greeting) String() string { return "connection to a server that speaks fir
 
 // Open does nothing yet.
 func (Greeting) Open(ctx context.Context, address string) (Caller, error) {
-	return &connectCaller{ctx: ctx, address: address, open: func(ctx context.Context, address string) (Caller, error) {
-		conn, err := dial(ctx, address)
-		return greeted{conn}, err
-	}}, nil
+	return &connectCaller{ctx: ctx, address: address, with: greeted}, nil
 }
 
-// connectCaller opens a caller for every call.
-type connectCaller struct {
-	ctx     context.Context
-	address string
-	open    func(ctx context.Context, address string) (Caller, error)
-}
-
-// Call opens, calls and closes.
-func (c *connectCaller) Call() (int, error) {
-	one, err := c.open(c.ctx, c.address)
-	if err != nil {
-		return 0, err
-	}
-	defer one.Close()
-	return one.Call()
-}
-
-// Close does nothing: nothing is kept.
-func (c *connectCaller) Close() error { return nil }
-
-type greeted struct{ net.Conn }
-
-// Call reads the greeting.
-func (g greeted) Call() (int, error) {
+// greeted reads the greeting.
+func greeted(conn net.Conn) (int, error) {
 	got := make([]byte, len(greeting))
-	if _, err := io.ReadFull(g, got); err != nil {
+	if _, err := io.ReadFull(conn, got); err != nil {
 		return 0, err
 	}
 	if string(got) != greeting {
@@ -342,3 +338,23 @@ func (g greeted) Call() (int, error) {
 	}
 	return len(got), nil
 }
+
+// connectCaller connects for every call.
+type connectCaller struct {
+	ctx     context.Context
+	address string
+	with    func(conn net.Conn) (bytes int, err error)
+}
+
+// Call connects, calls and closes.
+func (c *connectCaller) Call() (int, error) {
+	conn, err := dial(c.ctx, c.address)
+	if err != nil {
+		return 0, err
+	}
+	defer conn.Close()
+	return c.with(conn)
+}
+
+// Close does nothing: nothing is kept.
+func (c *connectCaller) Close() error { return nil }
