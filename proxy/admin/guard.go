@@ -108,11 +108,10 @@ func isOurs(header string, names []string, localAddr any) bool {
 // [v6]:port.
 func hostOf(header string) (string, bool) {
 	if inner, bracketed := strings.CutPrefix(header, "["); bracketed {
-		address, port, closed := strings.Cut(inner, "]")
+		address, rest, closed := strings.Cut(inner, "]")
 		parsed, err := netip.ParseAddr(address)
-		port, hasPort := strings.CutPrefix(port, ":")
-		ok := closed && err == nil && parsed.Is6() && parsed.Zone() == "" && (isPort(port) || !hasPort && port == "")
-		return address, ok
+		port, hasPort := strings.CutPrefix(rest, ":")
+		return address, closed && err == nil && parsed.Is6() && parsed.Zone() == "" && (rest == "" || hasPort && isPort(port))
 	}
 	host, port, hasPort := strings.Cut(header, ":")
 	if hasPort && !isPort(port) {
