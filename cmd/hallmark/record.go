@@ -21,10 +21,8 @@ func (s *sidecar) openRecord(spec *config.ProxySpec) (closeRecord func(), err er
 	record := metrics.Config{Version: version, Identity: s.identity, Linkerd: spec.Metrics.LinkerdNames}
 	closeRecord = func() {}
 	if output := accessOutput(spec.AccessLog.Output); output != nil {
-		// The recorder counts the lines that are dropped, and is made after the log.
-		dropped := func(lines int) { s.record.LinesDropped(lines) }
 		s.access, err = accesslog.New(accesslog.Config{
-			WriterConfig: accesslog.WriterConfig{Open: output, OnDrop: dropped},
+			WriterConfig: accesslog.WriterConfig{Open: output},
 			Settings:     accessSettings(&spec.AccessLog),
 			Format:       accessFormat(spec.AccessLog.Format),
 		})
