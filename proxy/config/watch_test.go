@@ -142,6 +142,14 @@ func TestWatchDirectory(t *testing.T) {
 	put(t, filepath.Join(dir+".old", "a.yaml"), on(4)) // no longer ours
 	put(t, filepath.Join(dir, "a.yaml"), on(5))
 	w.port(5)
+	above := filepath.Dir(dir)
+	must(t, os.MkdirAll(filepath.Join(above+".new", filepath.Base(dir)), 0o700))
+	put(t, filepath.Join(above+".new", filepath.Base(dir), "a.yaml"), on(6))
+	must(t, os.Rename(above, above+".old"))
+	must(t, os.Rename(above+".new", above))
+	w.port(6)
+	put(t, filepath.Join(dir, "a.yaml"), on(7))
+	w.port(7)
 }
 
 // configMap writes a directory as the kubelet does, and swaps it in.

@@ -55,7 +55,7 @@ func (s *Set) evaluate(r *Request, audit bool) Decision {
 				return Decision{Policy: p.name}
 			}
 		}
-		if applied == nil || (p.audit && !applied.audit) {
+		if applied == nil {
 			applied = p
 		}
 	}
