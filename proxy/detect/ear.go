@@ -23,6 +23,7 @@ const firstRead = 1 << 10
 type finding struct {
 	protocol tlsctx.Protocol
 	hello    Hello
+	parsed   bool // there is a hello
 	ours     bool
 }
 

@@ -55,7 +55,7 @@ type Opener func(ctx context.Context, detected tlsctx.Protocol) (Conn, error)
 // remembered as one whose client speaks first and speculated on no more.
 type Race struct {
 	// Declared is the protocol if it is known beforehand; then nothing is
-	// looked at, unless Ours is set.
+	// looked at, unless Ours is set, or OnHello and it is TLS.
 	Declared tlsctx.Protocol
 
 	// ServerFirst says that the server is known to speak first: there is no
@@ -65,6 +65,11 @@ type Race struct {
 	// Ours says of a ClientHello that it is for this proxy and not for the
 	// application; see the function [Ours]. Nil means that none is.
 	Ours func(Hello) bool
+
+	// OnHello is told of the client's ClientHello before Open is called, so
+	// that Open can go by the server name. It is not where the connection was
+	// opened on speculation already, or where the ClientHello is ours.
+	OnHello func(Hello)
 
 	// Grace and Settle replace the defaults unless they are 0.
 	Grace, Settle time.Duration
@@ -112,7 +117,7 @@ type Result struct {
 // shows nowhere else. The error is Open's, the context's cause, or says which
 // side could not be read.
 func (r Race) Run(ctx context.Context, down Conn) (Result, error) {
-	if r.Declared != "" && r.Ours == nil {
+	if r.Declared != "" && r.Ours == nil && !r.awaitsHello() {
 		up, err := r.Open(ctx, r.Declared)
 		return Result{Down: down, Up: up, Protocol: r.Declared, How: Declared}, err
 	}
@@ -139,9 +144,18 @@ func (r Race) Run(ctx context.Context, down Conn) (Result, error) {
 		res.Protocol, res.How = r.Declared, Declared
 	}
 	if res.Up == nil && !res.Ours {
+		if r.OnHello != nil && client.found.parsed {
+			r.OnHello(res.Hello)
+		}
 		res.Up, err = r.Open(ctx, res.Protocol)
 	}
 	return res, err
+}
+
+// awaitsHello reports whether the client's ClientHello, and nothing else, is
+// waited for.
+func (r Race) awaitsHello() bool {
+	return r.Declared == tlsctx.TLS && r.Ours == nil && r.OnHello != nil
 }
 
 // alone waits for the client alone: for the grace; not at all where the server
@@ -150,7 +164,7 @@ func (r Race) Run(ctx context.Context, down Conn) (Result, error) {
 func (r Race) alone(ctx context.Context, client *ear) error {
 	first, remembered := r.Memory.first(r.Target)
 	switch {
-	case r.Declared.IsHTTP():
+	case r.Declared.IsHTTP(), r.awaitsHello():
 		return client.wait(ctx, 0)
 	case r.Ours != nil && first != clientSpeaks:
 		return client.wait(ctx, or(r.Grace, DefaultOursGrace))
@@ -230,11 +244,11 @@ func (r Race) lookAtClient(b []byte) (finding, Verdict) {
 	protocol, verdict := Client(b)
 	switch {
 	case protocol == tlsctx.TLS:
-		hello, verdict, _ := ParseHello(b)
+		hello, verdict, ok := ParseHello(b)
 		if len(b) >= MaxPeek {
 			verdict = Decided
 		}
-		return finding{protocol: protocol, hello: hello, ours: r.Ours != nil && r.Ours(hello)}, verdict
+		return finding{protocol: protocol, hello: hello, parsed: ok, ours: r.Ours != nil && r.Ours(hello)}, verdict
 	case r.Declared == "":
 		return finding{protocol: protocol}, verdict
 	}
