@@ -50,6 +50,14 @@ const (
 	ReasonShutdown Reason = "shutdown"      // the pool was closed
 )
 
+// ErrUnavailable is what Get returns when sessions of the key open and take no
+// stream.
+var ErrUnavailable = errors.New("pool: new sessions of the peer take no streams")
+
+// maxUseless bounds the sessions without any use that one Get waits for: a peer
+// that lets every handshake succeed and takes no stream is not asked for ever.
+const maxUseless = 4
+
 // ErrClosed is what Get returns once the pool is closed.
 var ErrClosed = errors.New("pool: closed")
 
@@ -117,7 +125,7 @@ func New[K comparable, S Session](config Config[K, S]) *Pool[K, S] {
 // Get returns a session of the key that can take a stream: the least loaded one
 // that is kept, or a new one, for which any number of callers wait together.
 func (p *Pool[K, S]) Get(ctx context.Context, key K) (S, error) {
-	for {
+	for useless := 0; useless < maxUseless; {
 		session, o, err := p.find(key)
 		if err != nil || o == nil {
 			return session, err
@@ -126,8 +134,12 @@ func (p *Pool[K, S]) Get(ctx context.Context, key K) (S, error) {
 		if err != nil || session.Available() {
 			return session, err
 		}
-		// So many waited that others have filled it: look again.
+		if session.Streams() == 0 {
+			useless++
+		} // else so many waited that others have filled it
 	}
+	var none S
+	return none, ErrUnavailable
 }
 
 // Warm reports whether a session of the key can take a stream now.

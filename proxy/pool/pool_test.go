@@ -220,3 +220,56 @@ func TestClosedPoolRefuses(t *testing.T) {
 		t.Error("a session of a closed pool takes streams")
 	}
 }
+
+// TestPeerThatTakesNoStreams has every session open and none be of use.
+func TestPeerThatTakesNoStreams(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var opened atomic.Int32
+		p := pool.New(pool.Config[string, *session]{Open: func(context.Context, string) (*session, error) {
+			opened.Add(1)
+			return newSession(0), nil
+		}})
+		defer p.Close()
+		if _, err := p.Get(t.Context(), "key"); !errors.Is(err, pool.ErrUnavailable) {
+			t.Errorf("%v, want ErrUnavailable", err)
+		}
+		if n := opened.Load(); n > 4 {
+			t.Errorf("%d sessions were opened for one stream", n)
+		}
+	})
+}
+
+// TestMoreWaitThanSessionsHold has many wait for sessions that are soon full.
+func TestMoreWaitThanSessionsHold(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := pool.New(pool.Config[string, *session]{Open: func(context.Context, string) (*session, error) {
+			time.Sleep(time.Second)
+			return newSession(2), nil
+		}})
+		defer p.Close()
+		var wg sync.WaitGroup
+		var mu sync.Mutex
+		for range 40 {
+			wg.Go(func() {
+				for {
+					s, err := p.Get(t.Context(), "key")
+					if err != nil {
+						t.Errorf("one of many: %v", err)
+						return
+					}
+					mu.Lock() // two may be given the last place
+					if s.Available() {
+						s.add(1)
+						mu.Unlock()
+						return
+					}
+					mu.Unlock()
+				}
+			})
+		}
+		wg.Wait()
+		if n := p.Len(); n != 20 {
+			t.Errorf("%d sessions, want 20", n)
+		}
+	})
+}
