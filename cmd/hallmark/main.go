@@ -24,6 +24,7 @@ var version = "devel"
 // commands are the subcommands.
 type commands struct {
 	Run     RunCmd     `cmd:"" help:"Run the sidecar."`
+	Demo    DemoCmd    `cmd:"" help:"See it work: three workloads, their sidecars, and who called whom."`
 	Check   CheckCmd   `cmd:"" help:"Say whether the sidecar would work here."`
 	Issuer  IssuerCmd  `cmd:"" help:"Serve SPIFFE identities to the workloads of this machine, without SPIRE."`
 	Inspect InspectCmd `cmd:"" help:"Shake hands with a server and print who it is."`
@@ -78,6 +79,7 @@ func run(args []string, stdout, stderr io.Writer) int {
 		kong.Writers(stdout, stderr),
 		kong.Exit(func(code int) { exited = code }),
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true, WrapUpperBound: 100}),
+		kong.Vars{"colour": isTerminal()},
 		kong.ExplicitGroups(flagGroups()),
 		kong.BindTo(ctx, (*context.Context)(nil)),
 		kong.BindTo(stdout, (*io.Writer)(nil)),
