@@ -2,9 +2,11 @@ package tlsctx_test
 
 import (
 	"context"
+	"fmt"
 	"io"
 	"net"
 	"slices"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -14,8 +16,9 @@ import (
 )
 
 // podAttributes are what a pod in a usual cluster says of itself.
-func podAttributes(tb testing.TB) identity.Attributes {
+func podAttributes(tb testing.TB, instance int) identity.Attributes {
 	return ca.Attributes(tb,
+		"service.instance.id", fmt.Sprintf("checkout-%06d", instance),
 		"k8s.namespace.name", "shop",
 		"k8s.pod.name", "checkout-7d9c6b9f4-x2x9q",
 		"k8s.deployment.name", "checkout",
@@ -27,6 +30,28 @@ func podAttributes(tb testing.TB) identity.Attributes {
 	)
 }
 
+// changing is a source of which every snapshot says something else, so that no
+// context is one that crypto/tls has parsed before.
+type changing struct {
+	snapshots []*identity.Snapshot
+	next      atomic.Uint32
+}
+
+func newChanging(tb testing.TB, domain *ca.Domain, path string) *changing {
+	first := domain.Snapshot(tb, path, identity.Attributes{})
+	c := &changing{}
+	for i := range 1000 {
+		s := *first
+		s.Attributes = podAttributes(tb, i)
+		c.snapshots = append(c.snapshots, &s)
+	}
+	return c
+}
+
+func (c *changing) Snapshot() (*identity.Snapshot, error) {
+	return c.snapshots[int(c.next.Add(1))%len(c.snapshots)], nil
+}
+
 // BenchmarkHandshake pairs, within one run and interleaved, a handshake that
 // carries a fresh context both ways with one that carries none, and reports the
 // median of the pairwise ratios of their durations as the metric ratio.
@@ -34,15 +59,12 @@ func BenchmarkHandshake(b *testing.B) {
 	domain := ca.New(b, "example.org")
 	template := tlsctx.MustTemplate("/ns/{k8s.namespace.name}/sa/{k8s.service_account.name}")
 	policy := tlsctx.Policy{Templates: tlsctx.Templates{domain.TrustDomain(): {template}}}
-	source := func(path string) identity.Source {
-		return identity.Static{Current: domain.Snapshot(b, path, podAttributes(b))}
-	}
 	everything := tlsctx.Disclosure{Public: []string{tlsctx.AllAttributes}}
 	server := tlsctx.ServerConfig{
-		Source: source("/ns/shop/sa/checkout"), Policy: policy, Disclosure: everything,
+		Source: newChanging(b, domain, "/ns/shop/sa/checkout"), Policy: policy, Disclosure: everything,
 	}
 	client := tlsctx.ClientConfig{
-		Source: source("/ns/shop/sa/checkout"), Policy: policy, Disclosure: everything,
+		Source: newChanging(b, domain, "/ns/shop/sa/checkout"), Policy: policy, Disclosure: everything,
 		Detected: tlsctx.PostgreSQL, Target: "checkout-db",
 	}
 	without := client

@@ -44,7 +44,7 @@ func (d Disclosure) names(own spiffeid.TrustDomain, peer *Peer) []string {
 // say is left out: a peer would refuse either.
 func disclose(s *identity.Snapshot, templates Templates, d Disclosure, peer *Peer) (identity.Attributes, error) {
 	td := s.ID().TrustDomain()
-	names := d.names(td, peer)
+	names, governing := d.names(td, peer), templates[td]
 	listed := func(name string) bool {
 		return slices.Contains(names, name) || slices.Contains(names, AllAttributes)
 	}
@@ -52,18 +52,19 @@ func disclose(s *identity.Snapshot, templates Templates, d Disclosure, peer *Pee
 	if err != nil {
 		return identity.Attributes{}, &Error{Reason: NoIdentity, Err: err}
 	}
-	stated := templates.derive(s.ID())
+	stated := derive(governing, s.ID())
+	stated = slices.Grow(stated, attested.Attributes.Len()+s.Attributes.Len())
 	known := func(name string) bool {
 		return slices.ContainsFunc(stated, func(a identity.Attribute) bool { return a.Name == name })
 	}
 	for a := range attested.Attributes.All() {
-		if !known(a.Name) && listed(a.Name) && !templates.governs(td, a.Name) {
+		if !known(a.Name) && listed(a.Name) && !governs(governing, a.Name) {
 			stated = append(stated, a)
 		}
 	}
 	for a := range s.Attributes.All() {
 		_, isAttested := attested.Attributes.Get(a.Name)
-		if !known(a.Name) && !isAttested && listed(a.Name) && !templates.governs(td, a.Name) {
+		if !known(a.Name) && !isAttested && listed(a.Name) && !governs(governing, a.Name) {
 			stated = append(stated, a)
 		}
 	}

@@ -33,6 +33,10 @@ const (
 	extensionMagic   = "hallmark"
 	extensionVersion = 1
 	traceLen         = 16 + 8 + 1
+
+	// averageAttribute is how long an attribute's encoding usually is, in
+	// bytes.
+	averageAttribute = 32
 )
 
 // leafDigest binds a context to one leaf SVID: SHA-256 of its DER.
@@ -150,17 +154,22 @@ func (e *extension) readAttributes(body *cryptobyte.String) error {
 	if !body.ReadASN1(&list, cbasn1.SEQUENCE) {
 		return errors.New("attributes are not a sequence")
 	}
-	var attributes []identity.Attribute
+	text := string(list) // one copy, of which names and values are parts
+	attributes := make([]identity.Attribute, 0, min(len(list)/averageAttribute+1, identity.MaxAttributes))
 	for !list.Empty() {
 		var pair, name, value cryptobyte.String
-		if !list.ReadASN1(&pair, cbasn1.SEQUENCE) || !pair.ReadASN1(&name, cbasn1.IA5String) ||
-			!pair.ReadASN1(&value, cbasn1.UTF8String) || !pair.Empty() {
+		if !list.ReadASN1(&pair, cbasn1.SEQUENCE) || !pair.ReadASN1(&name, cbasn1.IA5String) {
+			return fmt.Errorf("attribute %d is not a name and a value", len(attributes)+1)
+		}
+		valueEnd := len(text) - len(list)
+		nameEnd := valueEnd - len(pair)
+		if !pair.ReadASN1(&value, cbasn1.UTF8String) || !pair.Empty() {
 			return fmt.Errorf("attribute %d is not a name and a value", len(attributes)+1)
 		}
 		if len(attributes) == identity.MaxAttributes {
 			return fmt.Errorf("more than %d attributes", identity.MaxAttributes)
 		}
-		a := identity.Attribute{Name: string(name), Value: string(value)}
+		a := identity.Attribute{Name: text[nameEnd-len(name) : nameEnd], Value: text[valueEnd-len(value) : valueEnd]}
 		if n := len(attributes); n > 0 && attributes[n-1].Name >= a.Name {
 			return fmt.Errorf("attribute %.80q does not sort after %q", a.Name, attributes[n-1].Name)
 		}

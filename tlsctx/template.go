@@ -114,10 +114,9 @@ func (t Template) Match(id spiffeid.ID) ([]identity.Attribute, bool) {
 // ID counts.
 type Templates map[spiffeid.TrustDomain][]Template
 
-// derive returns what the ID implies, and whether any of its trust domain's
-// templates would state the named attribute.
-func (ts Templates) derive(id spiffeid.ID) []identity.Attribute {
-	for _, t := range ts[id.TrustDomain()] {
+// derive returns what the ID implies by the templates of its trust domain.
+func derive(templates []Template, id spiffeid.ID) []identity.Attribute {
+	for _, t := range templates {
 		if derived, ok := t.Match(id); ok {
 			return derived
 		}
@@ -125,10 +124,10 @@ func (ts Templates) derive(id spiffeid.ID) []identity.Attribute {
 	return nil
 }
 
-// governs reports whether a template of the trust domain states the attribute,
-// so that nobody may assert it otherwise.
-func (ts Templates) governs(td spiffeid.TrustDomain, name string) bool {
-	for _, t := range ts[td] {
+// governs reports whether one of a trust domain's templates states the
+// attribute, so that nobody may assert it otherwise.
+func governs(templates []Template, name string) bool {
+	for _, t := range templates {
 		for _, s := range t.segments {
 			if s.name == name {
 				return true

@@ -87,17 +87,17 @@ func TestTemplateMatchesTheWholePath(t *testing.T) {
 func TestTemplatesBelongToTheirTrustDomain(t *testing.T) {
 	own := spiffeid.RequireTrustDomainFromString("example.org")
 	ts := Templates{own: {MustTemplate("/vm/{host.name}"), MustTemplate("/{kind}/{x}")}}
-	if got := fmt.Sprint(ts.derive(mustID(t, "spiffe://example.org/vm/h1"))); got != "[{host.name h1}]" {
+	if got := fmt.Sprint(derive(ts[mustID(t, "spiffe://example.org/vm/h1").TrustDomain()], mustID(t, "spiffe://example.org/vm/h1"))); got != "[{host.name h1}]" {
 		t.Error(got)
 	}
-	if got := fmt.Sprint(ts.derive(mustID(t, "spiffe://example.org/pm/h1"))); got != "[{kind pm} {x h1}]" {
+	if got := fmt.Sprint(derive(ts[mustID(t, "spiffe://example.org/pm/h1").TrustDomain()], mustID(t, "spiffe://example.org/pm/h1"))); got != "[{kind pm} {x h1}]" {
 		t.Error(got)
 	}
-	if got := ts.derive(mustID(t, "spiffe://other.net/vm/h1")); got != nil {
+	if got := derive(ts[mustID(t, "spiffe://other.net/vm/h1").TrustDomain()], mustID(t, "spiffe://other.net/vm/h1")); got != nil {
 		t.Error(got)
 	}
-	if !ts.governs(own, "host.name") || !ts.governs(own, "x") || ts.governs(own, "y") ||
-		ts.governs(spiffeid.RequireTrustDomainFromString("other.net"), "x") {
+	if !governs(ts[own], "host.name") || !governs(ts[own], "x") || governs(ts[own], "y") ||
+		governs(ts[spiffeid.RequireTrustDomainFromString("other.net")], "x") {
 		t.Error("governs")
 	}
 }

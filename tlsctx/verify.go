@@ -226,7 +226,9 @@ func (v *Verifier) Reverify(p *Peer) error {
 // assert what a template of the trust domain governs unless the ID or the CA
 // says the same.
 func (ts Templates) merge(id spiffeid.ID, attested, asserted identity.Attributes) (Attributes, error) {
-	var merged Attributes
+	templates := ts[id.TrustDomain()]
+	derived := derive(templates, id)
+	merged := make(Attributes, 0, attested.Len()+len(derived)+asserted.Len())
 	add := func(a identity.Attribute, p Provenance) error {
 		known, ok := merged.find(a.Name)
 		switch {
@@ -234,7 +236,7 @@ func (ts Templates) merge(id spiffeid.ID, attested, asserted identity.Attributes
 			return failure(ContradictingContext, "%s is %s as %q and %s as %q", a.Name, known.Provenance, known.Value, p, a.Value)
 		case ok:
 			return nil
-		case p == Asserted && ts.governs(id.TrustDomain(), a.Name):
+		case p == Asserted && governs(templates, a.Name):
 			return failure(ContradictingContext, "%s=%q is asserted, and the SPIFFE ID, which has to say it, does not", a.Name, a.Value)
 		}
 		merged = append(merged, Attribute{a.Name, a.Value, p})
@@ -245,7 +247,7 @@ func (ts Templates) merge(id spiffeid.ID, attested, asserted identity.Attributes
 			return nil, err
 		}
 	}
-	for _, a := range ts.derive(id) {
+	for _, a := range derived {
 		if err := add(a, Verified); err != nil {
 			return nil, err
 		}
