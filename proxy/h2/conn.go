@@ -279,7 +279,7 @@ func (c *Conn) Open(h *Headers, end bool, handler StreamHandler) (*Stream, error
 	c.nextID += 2
 	s.head = h.Method == methodHead
 	s.connect = h.Method == MethodConnect
-	s.localEnd = end
+	s.localEnd, s.endQueued, s.localDone = end, end, end
 	c.out.headers(s.id, h, end, c.peerFrameSize)
 	c.kick()
 	return s, nil

@@ -25,6 +25,7 @@ type exchange struct {
 	body     bytes.Buffer
 	trailers []Field
 	err      *Error
+	hold     bool // it reports nothing as consumed
 	done     chan struct{}
 }
 
@@ -38,7 +39,9 @@ func (e *exchange) Headers(_ *Stream, h *Headers, _ bool) {
 
 func (e *exchange) Data(s *Stream, chunk Chunk, _ bool) {
 	e.body.Write(chunk.Bytes())
-	s.Consumed(chunk.Len())
+	if !e.hold {
+		s.Consumed(chunk.Len())
+	}
 	chunk.Release()
 }
 

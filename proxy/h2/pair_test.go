@@ -122,3 +122,6 @@ func run(t testing.TB, conn net.Conn, role Role, config Config, handler Handler)
 	})
 	return r
 }
+
+// pipe returns both ends of a connection without any buffer.
+func pipe() (near, far net.Conn) { return net.Pipe() }
