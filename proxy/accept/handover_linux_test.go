@@ -2,8 +2,11 @@ package accept
 
 import (
 	"context"
+	"errors"
 	"io"
 	"net"
+	"os"
+	"os/exec"
 	"path/filepath"
 	"testing"
 	"time"
@@ -152,5 +155,113 @@ func TestSameAddress(t *testing.T) {
 		if got := sameAddress(bound(c.bound), c.asked); got != c.same {
 			t.Errorf("bound to %s, asked for %s: same=%t, want %t", c.bound, c.asked, got, c.same)
 		}
+	}
+}
+
+// successorPath is set in the environment of the process that
+// TestHandoverBetweenProcesses starts: where its predecessor waits.
+const successorPath = "HALLMARK_TEST_HANDOVER"
+
+// TestHandoverBetweenProcesses hands a socket to another process, which answers
+// who waits in its queue.
+func TestHandoverBetweenProcesses(t *testing.T) {
+	if path := os.Getenv(successorPath); path != "" {
+		succeed(t, path)
+		return
+	}
+	path := filepath.Join(t.TempDir(), "handover.sock")
+	old, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer old.Close()
+	h, err := OfferHandover(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	handed := make(chan error, 1)
+	go func() {
+		handed <- h.Serve(t.Context(), func() map[string]net.Listener { return map[string]net.Listener{":8443": old} }, func(err error) { t.Error(err) })
+		_ = old.Close() // as the old process does: the socket lives on in the new one
+	}()
+	client, err := net.Dial("tcp", old.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestHandoverBetweenProcesses$")
+	cmd.Env = append(os.Environ(), successorPath+"="+path)
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	if err := <-handed; err != nil {
+		t.Error(err)
+	}
+	if got, err := io.ReadAll(client); err != nil || string(got) != "the new process" {
+		t.Errorf("read %q, %v", got, err)
+	}
+}
+
+// succeed takes the socket over and serves one connection.
+func succeed(t *testing.T, path string) {
+	sockets, succession := successor(t, path)
+	l, err := sockets.Listen(t.Context(), ":8443")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	if err := succession.Ready(); err != nil {
+		t.Fatal(err)
+	}
+	c, err := l.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, _ = io.WriteString(c, "the new process")
+	_ = c.Close()
+}
+
+// TestManySockets hands over as many sockets as fit, and refuses more.
+func TestManySockets(t *testing.T) {
+	for n, fits := range map[int]bool{maxHandover: true, maxHandover + 1: false} {
+		sockets := make(map[string]net.Listener, n)
+		for range n {
+			l, err := net.Listen("tcp", "127.0.0.1:0")
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer l.Close()
+			sockets[l.Addr().String()] = l
+		}
+		path := filepath.Join(t.TempDir(), "handover.sock")
+		h, err := OfferHandover(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		handed, reports := make(chan error, 1), make(chan error, 1)
+		go func() {
+			handed <- h.Serve(ctx, func() map[string]net.Listener { return sockets }, func(err error) { reports <- err })
+		}()
+		var s Sockets
+		succession, err := TakeOver(t.Context(), path, &s)
+		if fits {
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := errors.Join(succession.Ready(), <-handed); err != nil {
+				t.Error(err)
+			}
+			if got := s.Rest(); len(got) != n {
+				t.Errorf("%d sockets came, want %d", len(got), n)
+			}
+		} else {
+			if err == nil || <-reports == nil {
+				t.Errorf("%d sockets were handed over", n)
+			}
+			cancel()
+			<-handed
+		}
+		cancel()
 	}
 }
