@@ -11,12 +11,18 @@ import (
 	"github.com/hallmark-mesh/hallmark/tlsctx"
 )
 
+// maxStreams is how many streams a session can be allowed to have.
+const maxStreams = 1 << 20
+
 // checkProxy checks the settings of the process.
 func checkProxy(w *written, spec *ProxySpec) {
 	checkIdentity(w, &spec.Identity)
 	checkAttributes(w, spec.Attributes)
 	checkTrustDomains(w, spec.TrustDomains)
 	checkDisclosure(w, &spec.Disclosure)
+	if n := spec.Limits.StreamsPerSession; n > maxStreams {
+		w.problem("spec.limits.streamsPerSession", "%d are more than the %d allowed", n, maxStreams)
+	}
 	if spec.Metrics.MinProvenance == tlsctx.Asserted {
 		w.warning("spec.metrics.minProvenance", "labels are any peer's own word with asserted")
 	}

@@ -34,7 +34,7 @@ func (ps places) line(path string) int {
 }
 
 func (d *decoder) problem(n *yaml.Node, path, format string, args ...any) {
-	d.problems = append(d.problems, Problem{File: d.file, Line: n.Line, Field: path, Text: fmt.Sprintf(format, args...)})
+	d.problems.note(Problem{File: d.file, Line: n.Line, Field: path, Text: fmt.Sprintf(format, args...)})
 }
 
 // resolve follows an alias, and reports whether there is something to read. An

@@ -48,8 +48,20 @@ func (ps Problems) Error() string {
 	return strings.Join(lines, "\n")
 }
 
-// maxProblems is how many mistakes are told at once.
-const maxProblems = 100
+const (
+	// maxProblems is how many mistakes are told at once.
+	maxProblems = 100
+
+	// maxNoted is how many are noted of a file or of a resource.
+	maxNoted = 1000
+)
+
+// note adds a problem, within bounds.
+func (ps *Problems) note(p Problem) {
+	if len(*ps) < maxNoted {
+		*ps = append(*ps, p)
+	}
+}
 
 // asError returns the problems in the order of their places, or nil if there
 // are none.

@@ -86,12 +86,12 @@ func wrongs() map[string]wrong {
 			false,
 		},
 		"values": {
-			resourceOf(KindProxy, "\n  timeouts: {dial: fast, idle: -1s}\n  limits: {memory: 1Ti, sessions: -1}\n  trustDomains:\n  - {name: spiffe://a/b}\n  metrics: {minProvenance: sworn, listen: host:80}\n"),
+			resourceOf(KindProxy, "\n  timeouts: {dial: fast, idle: -1s}\n  limits: {memory: 1Ti, connections: -1}\n  trustDomains:\n  - {name: spiffe://a/b}\n  metrics: {minProvenance: sworn, listen: host:80}\n"),
 			[]string{
 				`f.yaml:5: spec.timeouts.dial: "fast" is no duration such as 1h30m, 30s or 5ms`,
 				`f.yaml:5: spec.timeouts.idle: "-1s" is no duration`,
 				`f.yaml:6: spec.limits.memory: "1Ti" is no number of bytes such as 65536, 64Ki or 256Mi`,
-				`f.yaml:6: spec.limits.sessions: "-1" is no whole number from 0 to 2147483647`,
+				`f.yaml:6: spec.limits.connections: "-1" is no whole number from 0 to 2147483647`,
 				`f.yaml:8: spec.trustDomains[0].name: "spiffe://a/b" is no name of a trust domain, such as example.org`,
 				`f.yaml:9: spec.metrics.minProvenance: "sworn" is none of asserted, verified, attested`,
 				`f.yaml:9: spec.metrics.listen: "host:80" has no IP address before the port`,
@@ -109,6 +109,7 @@ func wrongs() map[string]wrong {
 			false,
 		},
 		"positive": {resourceOf(KindProxy, "\n  timeouts: {dial: 0s}\n"), []string{"f.yaml:5: spec.timeouts.dial: must be more than 0"}, true},
+		"streams":  {resourceOf(KindProxy, "\n  limits: {streamsPerSession: 2000000}\n"), []string{"f.yaml:5: spec.limits.streamsPerSession: 2000000 are more than the 1048576 allowed"}, true},
 		"files":    {resourceOf(KindProxy, "\n  identity:\n    files: {certificate: a.pem}\n"), []string{"identity.files.bundle: is required", "f.yaml:6: spec.identity.files.key: is required"}, true},
 		"two identities": {
 			resourceOf(KindProxy, "\n  identity:\n    workloadAPI: unix:///x\n    files: {certificate: a, key: b, bundle: c}\n"),
@@ -302,6 +303,10 @@ func TestManyProblemsAreCounted(t *testing.T) {
 	var problems Problems
 	if !errors.As(err, &problems) || len(problems) != maxProblems+1 || problems[maxProblems].Text != "and 150 more problems" {
 		t.Errorf("got %d problems, %v", len(problems), err)
+	}
+	_, err = Parse("f.yaml", []byte(resourceOf(KindProxy, "\n  disclosure: {public: ["+strings.Repeat("{},", 50_000)+"]}")))
+	if !errors.As(err, &problems) || problems[maxProblems].Text != "and 900 more problems" {
+		t.Errorf("got %d problems", len(problems))
 	}
 }
 

@@ -37,7 +37,8 @@ type ProxySpec struct {
 	// KeepAlive finds peers that have vanished. 0 leaves the system's setting.
 	KeepAlive KeepAlive `json:"keepAlive"`
 
-	// Limits bound what can be open or in progress at once. 0 means no bound.
+	// Limits bound what can be open or in progress at once. 0 means no bound,
+	// where it is allowed.
 	Limits Limits `json:"limits"`
 
 	// Sessions says how connections to peers are kept.
@@ -185,7 +186,8 @@ type KeepAlive struct {
 	UserTimeout time.Duration `json:"userTimeout" default:"90s"`
 }
 
-// Limits bound what can be open or in progress at once. 0 means no bound.
+// Limits bound what can be open or in progress at once. 0 means no bound, where
+// it is allowed.
 type Limits struct {
 	// Connections bounds the open connections of each listener. Further ones
 	// wait in the listen queue.
@@ -197,16 +199,13 @@ type Limits struct {
 	// HandshakesPerSource bounds those of them that come from one address.
 	HandshakesPerSource int `json:"handshakesPerSource" default:"256"`
 
-	// Sessions bounds the sessions that are kept to and from peers.
-	Sessions int `json:"sessions" default:"4096"`
-
-	// StreamsPerSession bounds the streams of one session. Another session is
-	// opened when it is full.
-	StreamsPerSession int `json:"streamsPerSession" default:"1024"`
+	// StreamsPerSession bounds the streams of one session, at most 1048576.
+	// Another session is opened when it is full.
+	StreamsPerSession int `json:"streamsPerSession" default:"1024" check:"positive"`
 
 	// Speculations bounds, for each target, the connections opened while
 	// nobody has spoken yet.
-	Speculations int `json:"speculations" default:"64"`
+	Speculations int `json:"speculations" default:"64" check:"positive"`
 
 	// Memory bounds the Go runtime's memory (GOMEMLIMIT), such as 256Mi. 0
 	// means nine tenths of the cgroup's limit. The environment variable
@@ -220,7 +219,8 @@ type Sessions struct {
 	// by what is carried.
 	Kind Session `json:"kind" default:"Auto"`
 
-	// Idle is how long a session without streams is kept.
+	// Idle is how long a session without streams is kept. 0 means as long as
+	// it may be.
 	Idle time.Duration `json:"idle" default:"5m"`
 
 	// MaxAge is how long a session takes new streams. 0 means as long as its

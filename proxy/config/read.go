@@ -26,7 +26,7 @@ type written struct {
 
 // problem reports a mistake in a field.
 func (w *written) problem(path, format string, args ...any) {
-	w.problems = append(w.problems, Problem{File: w.file, Line: w.at.line(path), Field: path, Text: fmt.Sprintf(format, args...)})
+	w.problems.note(Problem{File: w.file, Line: w.at.line(path), Field: path, Text: fmt.Sprintf(format, args...)})
 }
 
 // warning reports what is allowed and rarely meant.
