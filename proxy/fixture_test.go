@@ -246,3 +246,6 @@ func eventually(tb testing.TB, what string, holds func() bool) {
 		}
 	}
 }
+
+// emptyStore has no identity yet.
+func emptyStore() *identity.Store { return new(identity.Store) }

@@ -169,7 +169,9 @@ func (w *watch) stop() {
 	}
 }
 
-// Abort closes a connection so that its peer sees a reset.
+// Abort closes a connection so that its peer sees a reset. Where the connection
+// is TLS over TCP the socket goes first: a close_notify would tell the peer that
+// all had been said.
 func Abort(c net.Conn) {
 	for below := c; ; {
 		switch conn := below.(type) {
@@ -178,7 +180,10 @@ func Abort(c net.Conn) {
 			return
 		case *net.TCPConn:
 			_ = conn.SetLinger(0)
-			_ = c.Close()
+			_ = conn.Close()
+			if below != c {
+				_ = c.Close()
+			}
 			return
 		case interface{ NetConn() net.Conn }:
 			below = conn.NetConn()
