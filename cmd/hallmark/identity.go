@@ -134,7 +134,7 @@ func (f *identityFlags) openWorkloadAPI() (*identity.Store, func(), error) {
 	}
 	source, err := workload.Open(config)
 	if err != nil {
-		return nil, nil, coded(exitUsage, fmt.Errorf("%w (or give --workload-api, --cert or --embedded-issuer)", err))
+		return nil, nil, coded(exitUsage, fmt.Errorf("%w (or give --workload-api, --cert or --embedded-issuer; hallmark issuer --help has a trial without SPIRE)", err))
 	}
 	return &source.Store, func() { _ = source.Close() }, nil
 }

@@ -2,6 +2,7 @@ package issuer
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"time"
@@ -15,15 +16,17 @@ import (
 // Feed publishes the identity of a registered workload into a store, in process
 // and without attesting anybody, until ctx ends: now, at half-life, and whenever
 // its registration or a bundle changes. The snapshot's attributes are the
-// registration's. While no registration has the ID, the store keeps its last
-// snapshot and [identity.Store.Err] says so. [Issuer.Serve] must run as well for
-// the authority to rotate.
+// registration's. While no registration has the ID, the store has no snapshot and
+// says why: a deletion takes effect on the next handshake, as through the
+// Workload API. [Issuer.Serve] must run as well for the authority to rotate.
 func (i *Issuer) Feed(ctx context.Context, id spiffeid.ID, store *identity.Store) {
 	var last fed
 	for {
 		v := i.current.Load()
 		next, err := i.feed(v, id)
 		switch {
+		case errors.Is(err, errNotRegistered):
+			store.Withdraw(err)
 		case err != nil:
 			store.Fail(err)
 		case !next.equal(last):
@@ -37,6 +40,9 @@ func (i *Issuer) Feed(ctx context.Context, id spiffeid.ID, store *identity.Store
 		}
 	}
 }
+
+// errNotRegistered says that no registration has the ID of a feed.
+var errNotRegistered = errors.New("no identity issued")
 
 // fed is what one snapshot is made from; the zero value is none.
 type fed struct {
@@ -76,5 +82,5 @@ func (i *Issuer) feed(v *view, id spiffeid.ID) (fed, error) {
 		}
 		return fed{minted: m, attributes: e.workload.Attributes, bundles: bundles, refresh: m.rotateAt}, nil
 	}
-	return fed{}, fmt.Errorf("issuer: no identity issued: %q is not registered", id)
+	return fed{}, fmt.Errorf("issuer: %w: %q is not registered", errNotRegistered, id)
 }

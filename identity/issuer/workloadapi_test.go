@@ -504,13 +504,18 @@ func TestFeedPublishesEveryGeneration(t *testing.T) {
 		if s := current(3); s.SVID.Certificates[0].Equal(first.SVID.Certificates[0]) {
 			t.Error("not rotated")
 		}
+		registered := one.config.Workloads
 		if err := one.SetWorkloads(nil); err != nil {
 			t.Fatal(err)
 		}
-		current(3)
-		if store.Err() == nil {
-			t.Error("the store must say that the registration is gone")
+		synctest.Wait()
+		if s, err := store.Snapshot(); !errors.Is(err, identity.ErrNotReady) || !strings.Contains(err.Error(), "not registered") {
+			t.Errorf("after the registration has gone: %v, %v", s, err)
 		}
+		if err := one.SetWorkloads(registered); err != nil {
+			t.Fatal(err)
+		}
+		current(4)
 	})
 }
 
