@@ -129,7 +129,7 @@ func (c *Conn) onData(f frame, payload, overhead int) (*Stream, error) {
 	if !c.config.Budget.hold(int64(payload)) {
 		return nil, c.streamErrorLocked(s.id, EnhanceYourCalm, ReasonBudget)
 	}
-	if payload < 256 {
+	if payload > 0 && payload < 256 {
 		s.tiny++
 		if c.tiny++; c.tiny > c.config.Limits.TinyData {
 			return nil, failure(EnhanceYourCalm, ReasonTinyData)
