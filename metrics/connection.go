@@ -112,15 +112,20 @@ func (r *Recorder) OpenConnection(info ConnectionInfo) *Connection {
 	}
 	own := r.own.current(r.rules.Load())
 	c := &Connection{r: r, id: r.ids.Add(1), own: own.peer, via: info.Via, info: info}
-	c.series = r.traffic.begin(&info, own)
+	c.series = r.traffic.begin(&c.info, own)
 	r.live.add(c)
 	if len(r.sinks) > 0 {
-		e := c.event(Outcome{})
-		for _, sink := range r.sinks {
-			sink.Opened(&e)
-		}
+		c.tellOpened()
 	}
 	return c
+}
+
+// tellOpened tells the sinks of the beginning.
+func (c *Connection) tellOpened() {
+	e := c.event(time.Now(), Outcome{})
+	for _, sink := range c.r.sinks {
+		sink.Opened(&e)
+	}
 }
 
 // ID tells the connections of one process apart.
@@ -149,25 +154,36 @@ func (c *Connection) Close(outcome Outcome) {
 	if outcome.Reason == "" {
 		outcome.Reason = ReasonOK
 	}
+	now := time.Now()
 	c.r.live.remove(c)
-	c.series.end(outcome.Flag)
-	e := c.event(outcome)
-	if e.Via != nil {
-		e.Via.carried(e.Sent, e.Received)
+	c.series.end(outcome.Flag, now)
+	if c.via != nil {
+		c.via.carried(c.Sent.Load(), c.Received.Load())
 	}
-	c.r.process.closed(&e)
+	c.mu.Lock()
+	protocol, session := c.info.Protocol, c.info.Session
+	c.mu.Unlock()
+	c.r.process.closed(c.series.reporter, protocol, session, outcome.Reason)
+	if len(c.r.sinks) > 0 {
+		c.tellClosed(now, outcome)
+	}
+}
+
+// tellClosed tells the sinks of the end.
+func (c *Connection) tellClosed(now time.Time, outcome Outcome) {
+	e := c.event(now, outcome)
 	for _, sink := range c.r.sinks {
 		sink.Closed(&e)
 	}
 }
 
-// event is what sinks are told of the connection now.
-func (c *Connection) event(outcome Outcome) Event {
+// event is what sinks are told of the connection at a time.
+func (c *Connection) event(now time.Time, outcome Outcome) Event {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return Event{
 		ConnectionInfo: c.info, ID: c.id, Own: c.own,
 		Sent: c.Sent.Load(), Received: c.Received.Load(),
-		Duration: time.Since(c.info.Start), Outcome: outcome,
+		Duration: now.Sub(c.info.Start), Outcome: outcome,
 	}
 }

@@ -38,7 +38,7 @@ type handshakes struct {
 	durations map[bool]prometheus.Observer // by whether we were the server
 	failures  *openSet
 	groups    *openSet
-	peers     *prometheus.CounterVec
+	peers     *openSet
 }
 
 // handshakeBuckets go from a warm handshake on one host to the timeout.
@@ -54,9 +54,9 @@ func newHandshakes(overflows *prometheus.CounterVec) handshakes {
 			"Handshakes that failed, by why.", overflows, "side", "reason"),
 		groups: newOpenSet("hallmark_handshakes_total",
 			"Handshakes that succeeded, by the TLS key exchange group.", overflows, "side", "key_exchange"),
-		peers: counters("hallmark_peers_total",
+		peers: newOpenSet("hallmark_peers_total",
 			"Peers by whether they speak hallmark, and by how far what is known of them is to be believed at best.",
-			"side", "awareness", "provenance"),
+			overflows, "side", "awareness", "provenance"),
 	}
 	h.durations = map[bool]prometheus.Observer{
 		false: h.duration.WithLabelValues(string(Client)),
@@ -66,7 +66,7 @@ func newHandshakes(overflows *prometheus.CounterVec) handshakes {
 }
 
 func (h *handshakes) collectors() []prometheus.Collector {
-	return []prometheus.Collector{h.duration, h.failures.vec, h.groups.vec, h.peers}
+	return []prometheus.Collector{h.duration, h.failures.vec, h.groups.vec, h.peers.vec}
 }
 
 // count counts a peer.
@@ -85,7 +85,7 @@ func (h *handshakes) count(side Side, peer *tlsctx.Peer) {
 	for _, a := range peer.Attributes {
 		best = max(best, a.Provenance)
 	}
-	h.peers.WithLabelValues(string(side), awareness, best.String()).Inc()
+	h.peers.inc(openKey{string(side), awareness, best.String()})
 }
 
 // Detection is how a connection's protocol was found out.

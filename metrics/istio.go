@@ -71,7 +71,7 @@ type rendered struct {
 	created *timestamppb.Timestamp
 }
 
-// render returns the labels, made once. Only one collection at a time asks.
+// render returns the labels, made once. traffic.collecting is held.
 func (s *series) render(f Flag) *rendered {
 	r := s.rendered.Load()
 	if r == nil {

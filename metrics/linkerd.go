@@ -100,8 +100,9 @@ func (sums linkerdSums) at(key linkerdKey) *linkerdTotals {
 // retire remembers what a series had counted that goes.
 func (n *linkerdNames) retire(s *series) { n.retired.add(s) }
 
-// collect exports the sums. What no series is left of is forgotten.
-func (n *linkerdNames) collect(ch chan<- prometheus.Metric, all map[combination]*series) {
+// sum adds up all series, and those that went. What no series is left of is
+// forgotten. The traffic's lock is held, as in retire.
+func (n *linkerdNames) sum(all []*series) linkerdSums {
 	sums := make(linkerdSums)
 	for _, s := range all {
 		sums.add(s)
@@ -119,6 +120,11 @@ func (n *linkerdNames) collect(ch chan<- prometheus.Metric, all map[combination]
 			t.closed[errno] += closed
 		}
 	}
+	return sums
+}
+
+// collect exports the sums.
+func (n *linkerdNames) collect(ch chan<- prometheus.Metric, sums linkerdSums) {
 	for key, t := range sums {
 		n.export(ch, key[:], t)
 	}

@@ -3,6 +3,7 @@ package metrics
 import (
 	"iter"
 	"sync"
+	"time"
 )
 
 // shards of the list of live connections: opening and closing takes one lock of
@@ -93,11 +94,12 @@ func (c *Connection) flush() {
 // of them if most is 0.
 func (r *Recorder) Connections(most int) []Event {
 	var events []Event
+	now := time.Now()
 	for c := range r.live.all() {
 		if most > 0 && len(events) == most {
 			break
 		}
-		events = append(events, c.event(Outcome{}))
+		events = append(events, c.event(now, Outcome{}))
 	}
 	return events
 }

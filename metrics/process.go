@@ -131,8 +131,8 @@ func (r *Recorder) LinesDropped(n int) { r.process.lines.Add(uint64(max(n, 0))) 
 func (r *Recorder) AcceptFailed() { r.process.acceptFailures.Inc() }
 
 // closed counts a connection that has ended.
-func (p *process) closed(e *Event) {
-	p.connections.inc(openKey{string(e.Reporter), protocolLabel(e.Protocol), sessionLabel(e.Session), e.Outcome.Reason})
+func (p *process) closed(reporter Reporter, protocol tlsctx.Protocol, session tlsctx.Session, reason string) {
+	p.connections.inc(openKey{string(reporter), protocolLabel(protocol), sessionLabel(session), reason})
 }
 
 // protocolLabel returns a registered protocol as it is: the set is open, and a

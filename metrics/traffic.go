@@ -21,6 +21,8 @@ type traffic struct {
 	linkerd *linkerdNames // nil unless asked for
 	open    *prometheus.Desc
 
+	collecting sync.Mutex // held by a scrape
+
 	mu     sync.RWMutex
 	series map[combination]*series
 }
@@ -72,7 +74,7 @@ func (t *traffic) begin(info *ConnectionInfo, own *own) *series {
 		destination = &key.own
 	}
 	key.service = info.Service.complete(destination.values[namespaceSlot])
-	return t.get(key, rules, time.Now())
+	return t.get(key, rules, info.Start)
 }
 
 // believes says whether the attributes of the peer's trust domain may fill
@@ -85,12 +87,13 @@ func (r *rules) believes(peer *tlsctx.Peer, own *own) bool {
 	return td != (spiffeid.TrustDomain{}) && (own.peer != nil && own.peer.ID.TrustDomain() == td || r.foreign[td])
 }
 
-// get returns the series of the combination, with one more connection open.
-func (t *traffic) get(key combination, rules *rules, now time.Time) *series {
+// get returns the series of the combination, with one more connection open since
+// the given time.
+func (t *traffic) get(key combination, rules *rules, since time.Time) *series {
 	t.mu.RLock()
 	s := t.series[key]
 	if s != nil {
-		s.begin(now) // under the lock, so that it is not taken out for being idle
+		s.begin(since) // under the lock, so that it is not taken out for being idle
 	}
 	t.mu.RUnlock()
 	if s != nil {
@@ -100,7 +103,7 @@ func (t *traffic) get(key combination, rules *rules, now time.Time) *series {
 	defer t.mu.Unlock()
 	s = t.series[key]
 	if s == nil && len(t.series) >= rules.MaxCombinations {
-		t.expire(rules, now)
+		t.expire(rules, time.Now())
 	}
 	if s == nil && len(t.series) >= rules.MaxCombinations {
 		t.r.process.overflowOf(trafficOverflow).Inc()
@@ -108,10 +111,10 @@ func (t *traffic) get(key combination, rules *rules, now time.Time) *series {
 		s = t.series[key]
 	}
 	if s == nil {
-		s = &series{combination: key, created: now}
+		s = &series{combination: key, created: since}
 		t.series[key] = s
 	}
-	s.begin(now)
+	s.begin(since)
 	return s
 }
 
@@ -140,18 +143,18 @@ func (t *traffic) expire(rules *rules, now time.Time) {
 	}
 }
 
-func (s *series) begin(now time.Time) {
+func (s *series) begin(since time.Time) {
 	s.opened.Add(1)
 	s.open.Add(1)
-	s.used.Store(now.UnixNano())
+	s.used.Store(since.UnixNano())
 }
 
-func (s *series) end(f Flag) {
+func (s *series) end(f Flag, now time.Time) {
 	if int(f) >= flags {
 		f = FlagNone
 	}
 	s.closed[f].Add(1)
-	s.used.Store(time.Now().UnixNano())
+	s.used.Store(now.UnixNano())
 	s.open.Add(-1)
 }
 
@@ -185,14 +188,14 @@ func (t *traffic) Describe(ch chan<- *prometheus.Desc) {
 }
 
 // Collect implements prometheus.Collector: it takes the bytes of the open
-// connections in, and forgets what is idle.
+// connections in, and forgets what is idle. Connections open and close meanwhile.
 func (t *traffic) Collect(ch chan<- prometheus.Metric) {
+	t.collecting.Lock()
+	defer t.collecting.Unlock()
 	t.r.live.flush()
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	t.expire(t.r.rules.Load(), time.Now())
+	all, sums := t.take()
 	open := map[Reporter]int64{Source: 0, Destination: 0}
-	for _, s := range t.series {
+	for _, s := range all {
 		open[s.reporter] += s.open.Load()
 		t.istio.collect(ch, s)
 	}
@@ -200,6 +203,22 @@ func (t *traffic) Collect(ch chan<- prometheus.Metric) {
 		ch <- prometheus.MustNewConstMetric(t.open, prometheus.GaugeValue, float64(n), string(reporter))
 	}
 	if t.linkerd != nil {
-		t.linkerd.collect(ch, t.series)
+		t.linkerd.collect(ch, sums)
 	}
+}
+
+// take returns what there is to export: a lock that connections wait for is not
+// held while somebody reads it.
+func (t *traffic) take() (all []*series, sums linkerdSums) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.expire(t.r.rules.Load(), time.Now())
+	all = make([]*series, 0, len(t.series))
+	for _, s := range t.series {
+		all = append(all, s)
+	}
+	if t.linkerd != nil {
+		sums = t.linkerd.sum(all)
+	}
+	return all, sums
 }

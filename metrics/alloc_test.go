@@ -1,0 +1,54 @@
+//go:build !race
+
+package metrics
+
+import (
+	"crypto/tls"
+	"testing"
+	"time"
+
+	"github.com/hallmark-mesh/hallmark/tlsctx"
+)
+
+// TestAllocConnection holds the cost of a connection to its guard: one
+// allocation, with which the bytes are counted.
+func TestAllocConnection(t *testing.T) {
+	f := newFixture(t, Config{})
+	info := inbound(web(t, tlsctx.Attribute{Name: "service.name", Value: "web", Provenance: tlsctx.Attested}))
+	if n := testing.AllocsPerRun(1000, func() { f.OpenConnection(info).Close(Outcome{}) }); n > 1 {
+		t.Errorf("opening and closing a guard allocates %v times, want once", n)
+	}
+}
+
+// TestAllocCounts holds what is counted beside it to nothing.
+func TestAllocCounts(t *testing.T) {
+	f := newFixture(t, Config{})
+	p := web(t)
+	p.KeyExchange = tls.X25519MLKEM768
+	for name, count := range map[string]func(){
+		"Detected":   func() { f.Detected(Detection{Protocol: tlsctx.Redis, How: "client", Waited: time.Millisecond}) },
+		"Authorized": func() { f.Authorized(Allowed, "rule", "allowed") },
+		"LimitMet":   func() { f.LimitMet("connections") },
+		"Handshake":  func() { f.Handshake(Server, time.Millisecond, p, nil) },
+	} {
+		if n := testing.AllocsPerRun(1000, count); n > 0 {
+			t.Errorf("%s allocates %v times, want none", name, n)
+		}
+	}
+}
+
+// TestMemoryPerConnection keeps a guard small: there are thousands of idle ones.
+func TestMemoryPerConnection(t *testing.T) {
+	const most = 1024
+	f := newFixture(t, Config{})
+	info := inbound(web(t))
+	bytes := testing.Benchmark(func(b *testing.B) {
+		b.ReportAllocs()
+		for b.Loop() {
+			f.OpenConnection(info).Close(Outcome{})
+		}
+	}).AllocedBytesPerOp()
+	if bytes > most {
+		t.Errorf("a guard takes %d bytes, want at most %d", bytes, most)
+	}
+}

@@ -1,0 +1,69 @@
+package metrics
+
+import (
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"testing"
+
+	"github.com/hallmark-mesh/hallmark/tlsctx"
+)
+
+// BenchmarkConnection opens and closes the guard of a connection whose
+// combination is known.
+func BenchmarkConnection(b *testing.B) {
+	f := newFixture(b, Config{})
+	info := inbound(web(b, tlsctx.Attribute{Name: "service.name", Value: "web", Provenance: tlsctx.Attested}))
+	b.ReportAllocs()
+	for b.Loop() {
+		f.OpenConnection(info).Close(Outcome{})
+	}
+}
+
+// BenchmarkConnectionParallel does it on all processors.
+func BenchmarkConnectionParallel(b *testing.B) {
+	f := newFixture(b, Config{})
+	info := inbound(web(b))
+	b.ReportAllocs()
+	b.RunParallel(func(pb *testing.PB) {
+		for pb.Next() {
+			f.OpenConnection(info).Close(Outcome{})
+		}
+	})
+}
+
+// BenchmarkScrape answers a scrape of so many combinations with so many open
+// connections.
+func BenchmarkScrape(b *testing.B) {
+	for _, size := range []struct{ combinations, connections int }{{10, 10}, {100, 10000}, {2000, 10}} {
+		b.Run(fmt.Sprintf("combinations=%d/open=%d", size.combinations, size.connections), func(b *testing.B) {
+			f := newFixture(b, Config{})
+			for i := range max(size.combinations, size.connections) {
+				info := inbound(peer(b, fmt.Sprintf("spiffe://example.org/ns/shop/sa/w%d", i%size.combinations)))
+				c := f.OpenConnection(info)
+				if i >= size.connections {
+					c.Close(Outcome{})
+				}
+			}
+			r := httptest.NewRequest(http.MethodGet, "/metrics", nil)
+			handler := f.Handler()
+			b.ReportAllocs()
+			for b.Loop() {
+				handler.ServeHTTP(discard{make(http.Header)}, r)
+			}
+		})
+	}
+}
+
+// discard is a response that nobody reads.
+type discard struct{ header http.Header }
+
+// Header implements http.ResponseWriter.
+func (d discard) Header() http.Header { return d.header }
+
+// Write implements http.ResponseWriter.
+func (d discard) Write(b []byte) (int, error) { return io.Discard.Write(b) }
+
+// WriteHeader implements http.ResponseWriter.
+func (d discard) WriteHeader(int) {}
