@@ -100,6 +100,7 @@ type exchange struct {
 	timer     *time.Timer
 	trial     *time.Timer
 
+	ask    Ask
 	choice Choice
 	record Record
 
@@ -112,7 +113,7 @@ type exchange struct {
 // request returns the request.
 func (x *exchange) request() *message.Request { return &x.in.Request }
 
-var exchanges = sync.Pool{New: func() any { return new(exchange) }} //nolint:gochecknoglobals // a pool
+var exchanges = sync.Pool{New: func() any { return new(exchange) }}
 
 // newExchange returns an exchange for a request from the source, to be given to
 // start or refuse.
@@ -151,7 +152,8 @@ func (x *exchange) release() {
 	x.ended, x.endGiven, x.trailer = false, false, x.trailer[:0]
 	x.replay, x.replayable, x.resent, x.sent, x.credited = x.replay[:0], false, false, 0, 0
 	x.begun, x.tunnel, x.respEnded, x.finished, x.failing, x.interim = false, false, false, false, nil, 0
-	x.down2, x.up1 = stream2{}, attempt1{}
+	x.down2.release()
+	x.down2, x.up1, x.ask = stream2{}, attempt1{}, Ask{}
 	x.up2.reset()
 	x.timer, x.trial, x.choice, x.record = nil, nil, Choice{}, Record{}
 	exchanges.Put(x)
@@ -191,15 +193,15 @@ func (x *exchange) stop(t **time.Timer) {
 // open finds out where the request goes, and sends it there: at once where that
 // takes no waiting, else in a goroutine of its own.
 func (x *exchange) open() {
-	ask := Ask{Request: x.request(), Source: x.source, Attempt: x.record.Attempts + 1}
+	x.ask = Ask{Request: x.request(), Source: x.source, Attempt: x.record.Attempts + 1}
 	if ready := x.relay.config.Ready; ready != nil {
-		if choice, ok := ready(&ask); ok {
+		if choice, ok := ready(&x.ask); ok {
 			x.send(choice)
 			return
 		}
 	}
 	x.park(func(ctx context.Context) {
-		choice, err := x.relay.config.Open(ctx, &ask)
+		choice, err := x.relay.config.Open(ctx, &x.ask)
 		if err != nil {
 			x.failed(failureOf(err, UpstreamRefused))
 			return
@@ -430,7 +432,14 @@ func (x *exchange) downClosed(err error) {
 }
 
 // downGone says that the client is gone, unless it has been answered.
-func (x *exchange) downGone(err error) { x.abandon(&Failure{Reason: ClientGone, Err: err}) }
+func (x *exchange) downGone(err error) {
+	x.mu.Lock()
+	over := x.finished
+	x.mu.Unlock()
+	if !over {
+		x.abandon(&Failure{Reason: ClientGone, Err: err})
+	}
+}
 
 // abandon ends an exchange because of the client: it is gone, or the rest of its
 // request is not what it should be. Who still listens is told why.

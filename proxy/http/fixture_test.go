@@ -34,6 +34,7 @@ type proxy struct {
 
 	mu      sync.Mutex
 	records []Record
+	open    int // connections
 	counts  map[string]int
 	changed chan struct{}
 }
@@ -61,7 +62,9 @@ func start(t *testing.T, protocol tlsctx.Protocol, config Config) *proxy {
 			if err != nil {
 				return
 			}
+			p.opened(1)
 			wg.Go(func() {
+				defer p.opened(-1)
 				_ = p.relay.Serve(ctx, Connection{Conn: conn, Protocol: protocol, Source: &p.source, Drain: drain})
 			})
 		}
@@ -73,6 +76,13 @@ func start(t *testing.T, protocol tlsctx.Protocol, config Config) *proxy {
 		wg.Wait()
 	})
 	return p
+}
+
+func (p *proxy) opened(n int) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.open += n
+	p.notify()
 }
 
 func (p *proxy) record(r *Record) {
@@ -151,6 +161,7 @@ func session(t *testing.T, address string) *Session {
 func app(t *testing.T, handler http.HandlerFunc) string {
 	t.Helper()
 	server := httptest.NewUnstartedServer(handler)
+	server.Config.DisableGeneralOptionsHandler = true
 	server.Config.Protocols = new(http.Protocols)
 	server.Config.Protocols.SetHTTP1(true)
 	server.Config.Protocols.SetUnencryptedHTTP2(true)

@@ -125,9 +125,8 @@ func joinCookies(fields []message.Field) []message.Field {
 	return fields[:kept]
 }
 
-// responseOf makes r the response of a header block of HTTP/2. end says that it
-// has no content.
-func responseOf(r *message.Response, h *h2.Headers, end bool) *message.Error {
+// responseOf makes r the response of a header block of HTTP/2.
+func responseOf(r *message.Response, h *h2.Headers) *message.Error {
 	r.Status, r.Fields = h.Status, r.Fields[:0]
 	r.Length = message.Unknown
 	for i := range h.Fields {

@@ -23,7 +23,7 @@ const (
 )
 
 // past is a deadline that ends a read at once.
-var past = time.Unix(1, 0) //nolint:gochecknoglobals // a constant
+var past = time.Unix(1, 0)
 
 // server1 is a connection from a client that speaks HTTP/1: requests are
 // answered one after the other, in order.
@@ -231,7 +231,7 @@ func (s *server1) serve(x *exchange) (bool, error) {
 	}
 	x.requestFlush()
 	if err == nil {
-		err = s.await(x)
+		err = s.await()
 	}
 	if err == nil && s.tunnel.Load() {
 		err = s.through(x)
@@ -255,13 +255,12 @@ func (s *server1) serve(x *exchange) (bool, error) {
 // broken ends the exchange of a request that broke off, and the connection.
 func (s *server1) broken(x *exchange, err error) error {
 	refused, malformed := errors.AsType[*message.Error](err)
-	failure, failed := errors.AsType[*Failure](err)
-	switch {
-	case malformed:
+	failure, _ := errors.AsType[*Failure](err)
+	if malformed {
 		s.relay.count(string(refused.Reason))
-		failure, failed = &Failure{Reason: ofMessage(err), Err: err}, true
-		fallthrough
-	case failed:
+		failure = &Failure{Reason: ofMessage(err), Err: err}
+	}
+	if failure != nil {
 		s.closing.Store(true)
 		x.abandon(failure)
 		s.linger()
@@ -402,7 +401,7 @@ func (s *server1) chunked(x *exchange) error {
 
 // await waits for the answer, and watches the client meanwhile: one that goes
 // away does not want it any more.
-func (s *server1) await(x *exchange) error {
+func (s *server1) await() error {
 	for !s.turn.isDone() {
 		if len(s.in.Bytes()) > 0 { // of the next request, or of a tunnel
 			s.turn.wait()

@@ -99,6 +99,13 @@ type stream2 struct {
 	stream *h2.Stream
 }
 
+// release gives the stream back, of which nothing is known any more.
+func (d *stream2) release() {
+	if d.stream != nil {
+		d.stream.Release()
+	}
+}
+
 // Headers takes the request's trailers.
 func (d *stream2) Headers(_ *h2.Stream, h *h2.Headers, _ bool) {
 	d.server.late(d.x, false)

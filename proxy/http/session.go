@@ -26,7 +26,7 @@ type Session struct {
 // [Session.Close]. One goroutine reads it.
 func NewSession(conn net.Conn, config h2.Config) *Session {
 	s := &Session{ready: make(chan struct{}), done: make(chan struct{})}
-	s.conn = h2.New(conn, h2.Client, config, s)
+	s.conn = h2.New(conn, h2.Client, h2Defaults(config), s)
 	go func() {
 		defer close(s.done)
 		s.err = s.conn.Run(context.Background())
@@ -113,6 +113,9 @@ func newAttempt2(x *exchange, session *Session, plain *Plain) *attempt2 {
 
 // reset makes a as new, and keeps the space for fields.
 func (a *attempt2) reset() {
+	if a.stream != nil {
+		a.stream.Release()
+	}
 	a.x, a.session, a.plain = nil, nil, nil
 	a.stream, a.canceled = nil, false
 	a.response.Reset()
@@ -210,7 +213,7 @@ func (a *attempt2) Headers(stream *h2.Stream, h *h2.Headers, end bool) {
 		return
 	}
 	r := &a.response
-	if err := responseOf(r, h, end); err != nil {
+	if err := responseOf(r, h); err != nil {
 		a.x.invalid(a, err)
 		return
 	}

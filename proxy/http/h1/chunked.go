@@ -93,7 +93,7 @@ func (d *Decoder) frame(c byte, limits *Limits) error {
 			return message.Refuse(message.BadChunk, "%q after a chunk, not CR", c)
 		}
 		d.state = afterDataCR
-	case afterDataCR:
+	default: // afterDataCR
 		if c != '\n' {
 			return message.Refuse(message.BadChunk, "%q after the CR of a chunk", c)
 		}

@@ -299,6 +299,7 @@ func (o *Out) takeEnding() ending {
 
 func (o *Out) end(e ending) {
 	switch e {
+	case goOn:
 	case closeAll:
 		_ = o.conn.Close()
 	case closeWrite:

@@ -1,6 +1,9 @@
 package message
 
-import "strings"
+import (
+	"slices"
+	"strings"
+)
 
 // IsConnectionSpecific reports whether fields of that name belong to one
 // HTTP/1.1 connection and not to the message (RFC 9110, section 7.6.1, RFC
@@ -109,7 +112,7 @@ func dropNominated(fields []Field) []Field {
 	}
 	kept := 0
 	for i := range fields {
-		if fields[i].Name == "connection" || contains(names, fields[i].Name) {
+		if fields[i].Name == "connection" || slices.Contains(names, fields[i].Name) {
 			continue
 		}
 		fields[kept] = fields[i]
@@ -117,15 +120,6 @@ func dropNominated(fields []Field) []Field {
 	}
 	clear(fields[kept:])
 	return fields[:kept]
-}
-
-func contains(names []string, name string) bool {
-	for _, n := range names {
-		if n == name {
-			return true
-		}
-	}
-	return false
 }
 
 // ForbiddenInTrailer reports whether fields of that name may not come in

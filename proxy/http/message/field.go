@@ -63,7 +63,7 @@ const (
 )
 
 // classes says what each byte may be part of.
-var classes = makeClasses() //nolint:gochecknoglobals // a constant table: written once, here
+var classes = makeClasses()
 
 func makeClasses() (t [256]uint8) {
 	for c := range 256 {
