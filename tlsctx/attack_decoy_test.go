@@ -245,6 +245,9 @@ func TestBoundEndsWithTheHandshake(t *testing.T) {
 				t.Fatal(err)
 			}
 			n, err := io.ReadFull(conn, make([]byte, size))
+			if err != nil {
+				_ = near.Close() // or the client waits for somebody who reads
+			}
 			if sendErr := <-sent; err != nil || sendErr != nil || n != size {
 				t.Errorf("read %d bytes, %v; sent %v", n, err, sendErr)
 			}
