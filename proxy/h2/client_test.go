@@ -210,6 +210,14 @@ func TestClientFollows(t *testing.T) {
 			w.headers(s, true, ":status", "200")
 			_ = w.WriteRSTStream(s, http2.ErrCodeNo)
 		}, 200, ""},
+		{"6.10: another block in many pieces", "GET", func(s uint32) {
+			_ = w.WriteHeaders(http2.HeadersFrameParam{StreamID: s, BlockFragment: w.encode(":status", "200")})
+			for range 30 {
+				_ = w.WriteContinuation(s, false, w.encode("x", "y"))
+			}
+			_ = w.WriteContinuation(s, true, nil)
+			_ = w.WriteData(s, true, nil)
+		}, 200, ""},
 		{"5.5: frames and settings of unknown types", "GET", func(s uint32) {
 			w.frame(0x42, 0xff, s, []byte("anything"))
 			w.frame(0x43, 0, 0, nil)

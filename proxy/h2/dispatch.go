@@ -102,7 +102,7 @@ func (in *input) headerFragment(f frame) error {
 	case len(in.block)+f.length > 2*in.c.config.MaxHeaderBytes+256:
 		// More than any list within the limit needs: no answer is owed.
 		return failure(EnhanceYourCalm, ReasonHeaderBytes)
-	case in.blockCount >= in.c.config.Limits.Continuations:
+	case in.inBlock && in.blockCount >= in.c.config.Limits.Continuations:
 		return failure(EnhanceYourCalm, ReasonContinuations)
 	}
 	if f.length == 0 && !f.has(flagEndHeaders) {
@@ -185,7 +185,10 @@ func (in *input) decodeBlock(p []byte) error {
 		return &Error{Code: CompressionError, Reason: ReasonCompression, Err: err}
 	}
 	f := in.blockFrame
-	return in.c.onHeaders(f.stream, f.has(flagEndStream), in.badPrio)
+	err := in.c.onHeaders(f.stream, f.has(flagEndStream), in.badPrio)
+	in.headers = Headers{}
+	in.decoder.forget()
+	return err
 }
 
 // startData accounts for a DATA frame; pad is the length of its padding, -1 if

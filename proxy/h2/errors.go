@@ -76,7 +76,6 @@ const (
 	ReasonWriteTimeout  Reason = "write_timeout"       // it reads nothing
 	ReasonPingTimeout   Reason = "ping_timeout"        // it does not answer
 	ReasonRefused       Reason = "refused"             // the handler took no new stream
-	ReasonDraining      Reason = "draining"            // a stream after the last GOAWAY
 	ReasonClosed        Reason = "closed"              // Close was called
 	ReasonReset         Reason = "reset"               // Reset was called
 	ReasonPeerReset     Reason = "reset_by_peer"       // RST_STREAM came

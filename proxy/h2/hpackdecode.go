@@ -79,6 +79,17 @@ func (d *decoder) decode(block []byte) error {
 	return nil
 }
 
+// forget lets go of the last block: an idle connection holds little.
+func (d *decoder) forget() {
+	clear(d.fields)
+	if cap(d.arena) > small {
+		d.arena = nil
+	}
+	if cap(d.fields) > 64 {
+		d.fields, d.spans = nil, nil
+	}
+}
+
 // settle makes the strings of the block.
 func (d *decoder) settle() {
 	all := ""

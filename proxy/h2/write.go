@@ -107,8 +107,8 @@ func (o *output) headers(stream uint32, h *Headers, end bool, frameSize int) {
 		}
 		f.kind, f.flags = frameContinuation, 0
 	}
-	if cap(o.block) > batch {
-		o.block = nil
+	if cap(o.block) > small {
+		o.block = nil // an idle connection holds little
 	}
 }
 
@@ -343,6 +343,9 @@ func (c *Conn) fillBatch() {
 			return
 		}
 		o.dequeue(s)
+		if s.queue.Len() > 0 && s.sendWindow <= 0 {
+			continue // SETTINGS have taken it away
+		}
 		c.sendFrom(s)
 		o.enqueue(s)
 	}

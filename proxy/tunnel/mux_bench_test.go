@@ -79,3 +79,58 @@ func cpuSeconds(tb testing.TB) float64 {
 	seconds := func(t syscall.Timeval) float64 { return float64(t.Sec) + float64(t.Usec)/1e6 }
 	return seconds(usage.Utime) + seconds(usage.Stime)
 }
+
+// BenchmarkMuxRoundTrip pairs, interleaved in one run, 64 bytes there and back
+// through two pipes and mutual TLS between: in a stream of a mux session, and
+// raw. ratio is that of CPU time, time-ratio that of wall time.
+func BenchmarkMuxRoundTrip(b *testing.B) {
+	const turns = 500
+	servers := make(chan *net.TCPConn, 1)
+	m := newMuxed(b, Config{}, forwardTo(func() *net.TCPConn {
+		up, server := tcpPair(b)
+		servers <- server
+		return up
+	}))
+	muxClient, down := tcpPair(b)
+	up, err := m.Open(b.Context(), Info{})
+	if err != nil {
+		b.Fatal(err)
+	}
+	go func() { _ = Pipe{Down: down, Up: up}.Run(b.Context()) }()
+	muxServer := <-servers
+
+	rawClient, rawDown := tcpPair(b)
+	near, far := tlsPair(b)
+	rawUp, rawServer := tcpPair(b)
+	go func() { _ = Pipe{Down: rawDown, Up: near.(Conn)}.Run(b.Context()) }()
+	go func() { _ = Pipe{Down: far.(Conn), Up: rawUp}.Run(b.Context()) }()
+
+	for _, server := range []net.Conn{muxServer, rawServer} {
+		go func() { _, _ = io.Copy(struct{ io.Writer }{server}, struct{ io.Reader }{server}) }()
+	}
+	clients := [2]net.Conn{muxClient, rawClient}
+	var ratios, times []float64
+	message := make([]byte, 64)
+	for i := 0; b.Loop(); i++ {
+		var cpu, wall [2]float64
+		for j := range clients {
+			k := (i + j) % 2
+			before, began := cpuSeconds(b), b.Elapsed()
+			for range turns {
+				if _, err := clients[k].Write(message); err != nil {
+					b.Fatal(err)
+				}
+				if _, err := io.ReadFull(clients[k], message); err != nil {
+					b.Fatal(err)
+				}
+			}
+			cpu[k], wall[k] = cpuSeconds(b)-before, (b.Elapsed() - began).Seconds()
+		}
+		ratios = append(ratios, cpu[0]/cpu[1])
+		times = append(times, wall[0]/wall[1])
+	}
+	slices.Sort(ratios)
+	slices.Sort(times)
+	b.ReportMetric(ratios[len(ratios)/2], "ratio")
+	b.ReportMetric(times[len(times)/2], "time-ratio")
+}

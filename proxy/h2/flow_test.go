@@ -1,0 +1,135 @@
+package h2
+
+import (
+	"testing"
+
+	"golang.org/x/net/http2"
+)
+
+// collect answers each request with the body it is given, and counts.
+func acceptBody(n int) func(*Stream, *Headers, bool) StreamHandler {
+	return func(s *Stream, _ *Headers, _ bool) StreamHandler {
+		_ = s.SendHeaders(&Headers{Kind: Response, Status: 200}, false)
+		for left := n; left > 0; {
+			chunk, k := ChunkOf(make([]byte, min(left, 10_000)))
+			left -= k
+			s.Send(chunk, left == 0)
+		}
+		return echo{}
+	}
+}
+
+// TestWindowsAreHonoured: no byte beyond the stream's window or the connection's,
+// even when SETTINGS take back what was given (RFC 9113, section 6.9.2), and
+// everything once they open.
+func TestWindowsAreHonoured(t *testing.T) {
+	near, far := tcpPair(t)
+	const size = 200_000
+	run(t, far, Server, Config{}, handlerFuncs{accept: acceptBody(size)})
+	w := newWire(t, near, Server)
+	window := func(n uint32) {
+		_ = w.WriteSettings(http2.Setting{ID: http2.SettingInitialWindowSize, Val: n})
+		_ = w.WritePing(false, [8]byte{1})
+	}
+	got := make(map[uint32]int)
+	toPing := func() { // everything that was to be sent before the answer has come
+		w.until(func(f http2.Frame) bool {
+			if d, ok := f.(*http2.DataFrame); ok {
+				got[d.StreamID] += len(d.Data())
+			}
+			p, ok := f.(*http2.PingFrame)
+			return ok && p.IsAck()
+		})
+	}
+	window(1000)
+	toPing()
+	w.request(1, true)
+	w.until(func(http2.Frame) bool { return w.heads[1] != nil })
+	_ = w.WritePing(false, [8]byte{})
+	toPing()
+	_ = w.WritePing(false, [8]byte{}) // the batch after the first answer
+	toPing()
+	if got[1] != 1000 {
+		t.Errorf("%d bytes in a window of 1000", got[1])
+	}
+	window(500) // now there are -500
+	toPing()
+	_ = w.WriteWindowUpdate(1, 400)
+	_ = w.WritePing(false, [8]byte{})
+	toPing()
+	if got[1] != 1000 {
+		t.Errorf("%d bytes, though the window is -100", got[1])
+	}
+	_ = w.WriteWindowUpdate(1, 1<<20)
+	w.until(func(f http2.Frame) bool {
+		if d, ok := f.(*http2.DataFrame); ok {
+			got[1] += len(d.Data())
+		}
+		return got[1] == defaultWindow // the connection's
+	})
+	_ = w.WritePing(false, [8]byte{})
+	toPing()
+	if got[1] != defaultWindow {
+		t.Errorf("%d bytes in the connection's window of %d", got[1], defaultWindow)
+	}
+	_ = w.WriteWindowUpdate(0, 1<<20)
+	w.until(func(f http2.Frame) bool {
+		d, ok := f.(*http2.DataFrame)
+		if ok {
+			got[1] += len(d.Data())
+		}
+		return ok && d.StreamEnded()
+	})
+	if got[1] != size {
+		t.Errorf("%d bytes of %d", got[1], size)
+	}
+}
+
+// TestWindowGrows while data leaves as it comes, within the budget, and not
+// beyond it.
+func TestWindowGrows(t *testing.T) {
+	for name, c := range map[string]struct {
+		budget int64
+		grows  bool
+	}{"with room in the budget": {10 << 20, true}, "without": {32 << 10, false}} {
+		t.Run(name, func(t *testing.T) {
+			near, far := tcpPair(t)
+			budget := NewBudget(c.budget)
+			streams := make(chan *Stream, 1)
+			run(t, far, Server, Config{Budget: budget}, handlerFuncs{accept: func(s *Stream, h *Headers, end bool) StreamHandler {
+				streams <- s
+				return acceptEcho(s, h, end)
+			}})
+			ready := make(chan struct{})
+			client := run(t, near, Client, Config{}, handlerFuncs{ready: func(*Conn) { close(ready) }})
+			<-ready
+			e := &exchange{done: make(chan struct{})}
+			s, err := client.Open(get("/"), false, e)
+			if err != nil {
+				t.Fatal(err)
+			}
+			const size = 8 << 20
+			for left := size; left > 0; {
+				chunk, n := ChunkOf(make([]byte, min(left, BufferSpace)))
+				left -= n
+				s.Send(chunk, false)
+			}
+			server := <-streams
+			grown := func() int {
+				server.conn.mu.Lock()
+				defer server.conn.mu.Unlock()
+				return server.window
+			}
+			for s.Queued() > 0 && (grown() == 64<<10) == c.grows {
+			}
+			if window := grown(); (window > 64<<10) != c.grows {
+				t.Errorf("the window is %d", window)
+			}
+			s.Send(Chunk{}, true)
+			<-e.done
+			if e.err != nil || e.body.Len() != size {
+				t.Errorf("%d bytes came back: %v", e.body.Len(), e.err)
+			}
+		})
+	}
+}
