@@ -95,11 +95,10 @@ func (s *side) carry(ctx context.Context, st *stream) (ours bool) {
 	} else {
 		st.refuse(err)
 	}
-	outcome := outcomeOf(ctx, err)
-	record.Close(outcome)
 	if st.backend != nil && err == nil {
 		st.backend.weigh(record.Sent.Load() + record.Received.Load())
 	}
+	record.Close(outcomeOf(ctx, err))
 	return false
 }
 

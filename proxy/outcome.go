@@ -100,13 +100,14 @@ func explainBroken(e *tunnel.Error) outcome {
 
 func explainHandshake(e *tlsctx.Error) outcome {
 	o := outcome{metrics.FlagUpstreamFailure, string(e.Reason), 502, "tls_certificate_error"}
-	switch {
-	case e.Reason == tlsctx.RefusedByPeer:
+	switch e.Reason {
+	case tlsctx.RefusedByPeer:
 		o.flag, o.proxy = metrics.FlagRefused, "tls_alert_received"
-	case e.Reason == tlsctx.TimedOut:
+	case tlsctx.TimedOut:
 		o.flag, o.status, o.proxy = metrics.FlagTimeout, 504, "connection_timeout"
-	case e.Reason == tlsctx.NoIdentity:
+	case tlsctx.NoIdentity:
 		o.flag, o.status, o.proxy = metrics.FlagNoHealthyUpstream, 503, "proxy_internal_error"
+	default: // the reason says it all
 	}
 	return o
 }

@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 
 	"github.com/spiffe/go-spiffe/v2/spiffeid"
+	"go.uber.org/zap"
 
 	"github.com/hallmark-mesh/hallmark/proxy/accept"
 	"github.com/hallmark-mesh/hallmark/proxy/config"
@@ -50,6 +51,11 @@ func (p *Proxy) compile(c *config.Config) (*plan, error) {
 	if err := Validate(c); err != nil {
 		return nil, err
 	}
+	if snapshot, err := p.identity.Snapshot(); err == nil {
+		if _, err := policy.New(snapshot.ID().TrustDomain(), pl.policies); err != nil {
+			return nil, err
+		}
+	}
 	for i := range c.Inbounds {
 		s, err := p.inbound(pl, &c.Inbounds[i])
 		if err != nil {
@@ -84,9 +90,11 @@ func (pl *plan) judge(own spiffeid.TrustDomain) *judge {
 		j.templates[own] = []tlsctx.Template{tlsctx.KubernetesTemplate()}
 	}
 	set, err := policy.New(own, pl.policies)
-	if err == nil { // else there is no policy, and everything is denied
-		j.policies = set
+	if err != nil && pl.proxy != nil {
+		pl.proxy.log.Error("the policies make no sense in our own trust domain: everything is denied",
+			zap.Stringer("trust_domain", own), zap.Error(err))
 	}
+	j.policies = set
 	pl.judged.Store(j)
 	return j
 }

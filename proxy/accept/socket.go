@@ -1,6 +1,7 @@
 package accept
 
 import (
+	"cmp"
 	"errors"
 	"net"
 	"net/netip"
@@ -38,13 +39,18 @@ func (o SocketOptions) apply(c net.Conn) {
 	}
 	if o.KeepAliveIdle > 0 || o.KeepAliveInterval > 0 || o.KeepAliveCount > 0 {
 		_ = tcp.SetKeepAliveConfig(net.KeepAliveConfig{
-			Enable: true, Idle: o.KeepAliveIdle, Interval: o.KeepAliveInterval, Count: o.KeepAliveCount,
+			Enable: true, Count: cmp.Or(o.KeepAliveCount, systems),
+			Idle: cmp.Or(o.KeepAliveIdle, systems), Interval: cmp.Or(o.KeepAliveInterval, systems),
 		})
 	}
 	if o.UserTimeout > 0 {
 		setUserTimeout(tcp, o.UserTimeout)
 	}
 }
+
+// systems makes net leave the system's setting, where 0 would mean a default of
+// its own.
+const systems = -1
 
 func isTemporary(err error) bool {
 	return isOutOfDescriptors(err) || errors.Is(err, syscall.ECONNABORTED) || errors.Is(err, syscall.EINTR) ||
