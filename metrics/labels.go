@@ -52,7 +52,9 @@ func DefaultLabels() Labels {
 		"k8s.deployment.name", "k8s.statefulset.name", "k8s.daemonset.name", "k8s.cronjob.name", "k8s.job.name",
 		"service.name", "k8s.service_account.name",
 	}
-	service := append([]string{"service.name"}, workload...)
+	service := []string{
+		"service.name", "k8s.deployment.name", "k8s.statefulset.name", "k8s.daemonset.name", "k8s.service_account.name",
+	}
 	return Labels{
 		LabelWorkload:          workload,
 		LabelWorkloadNamespace: {"k8s.namespace.name", "service.namespace"},
