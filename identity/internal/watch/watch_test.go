@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"testing"
 	"time"
 
@@ -54,6 +55,15 @@ func write(t *testing.T, path, content string) {
 	}
 }
 
+// read returns what is in a file, or "" if there is none.
+func read(path string) string {
+	content, _ := os.ReadFile(path)
+	return string(content)
+}
+
+// text is what the change of that number writes.
+func text(n int) string { return "change " + strconv.Itoa(n) }
+
 func link(t *testing.T, target, path string) {
 	t.Helper()
 	if err := os.Symlink(target, path); err != nil {
@@ -87,25 +97,25 @@ func temp(t *testing.T) string {
 	return dir
 }
 
-// TestChanges changes a file in each way that tools do it, twice: the second
-// time proves that what was swapped in is watched as well.
+// TestChanges changes a file in each way that tools do it, and again: that
+// proves that what was swapped in is watched as well.
 func TestChanges(t *testing.T) {
 	for name, test := range map[string]struct {
 		arrange func(t *testing.T, dir string) (path string)
-		change  func(t *testing.T, dir, path string, n int)
+		change  func(t *testing.T, dir, path string, n int) // to text(n)
 	}{
 		"written in place": {
 			func(t *testing.T, dir string) string { write(t, dir+"/a", "0"); return dir + "/a" },
-			func(t *testing.T, _, path string, n int) { write(t, path, string(rune('0'+n))) },
+			func(t *testing.T, _, path string, n int) { write(t, path, text(n)) },
 		},
 		"created": {
 			func(_ *testing.T, dir string) string { return dir + "/a" },
-			func(t *testing.T, _, path string, n int) { write(t, path, string(rune('0'+n))) },
+			func(t *testing.T, _, path string, n int) { write(t, path, text(n)) },
 		},
 		"renamed over": {
 			func(t *testing.T, dir string) string { write(t, dir+"/a", "0"); return dir + "/a" },
-			func(t *testing.T, dir, path string, _ int) {
-				write(t, dir+"/new", "1")
+			func(t *testing.T, dir, path string, n int) {
+				write(t, dir+"/new", text(n))
 				if err := os.Rename(dir+"/new", path); err != nil {
 					t.Fatal(err)
 				}
@@ -120,9 +130,9 @@ func TestChanges(t *testing.T) {
 				return dir + "/a"
 			},
 			func(t *testing.T, dir, _ string, n int) {
-				next := "..1" + string(rune('0'+n))
+				next := "..1" + text(n)
 				mkdir(t, dir+"/"+next)
-				write(t, dir+"/"+next+"/a", "1")
+				write(t, dir+"/"+next+"/a", text(n))
 				swap(t, next, dir+"/..data")
 			},
 		},
@@ -135,10 +145,28 @@ func TestChanges(t *testing.T) {
 				return dir + "/etc/current/certs/a"
 			},
 			func(t *testing.T, dir, _ string, n int) {
-				next := dir + "/v1" + string(rune('0'+n))
+				next := dir + "/v1" + text(n)
 				mkdir(t, next+"/certs")
-				write(t, next+"/certs/a", "1")
+				write(t, next+"/certs/a", text(n))
 				swap(t, next, dir+"/etc/current")
+			},
+		},
+		"folder renamed and made anew": {
+			func(t *testing.T, dir string) string {
+				mkdir(t, dir+"/certs")
+				write(t, dir+"/certs/a", "0")
+				return dir + "/certs/a"
+			},
+			func(t *testing.T, dir, _ string, n int) {
+				next := dir + "/next" + text(n)
+				mkdir(t, next)
+				write(t, next+"/a", text(n))
+				if err := os.Rename(dir+"/certs", next+"-old"); err != nil {
+					t.Fatal(err)
+				}
+				if err := os.Rename(next, dir+"/certs"); err != nil {
+					t.Fatal(err)
+				}
 			},
 		},
 		"target of a relative link": {
@@ -149,18 +177,18 @@ func TestChanges(t *testing.T) {
 				link(t, "../../archive/x/a1", dir+"/live/x/a")
 				return dir + "/live/x/a"
 			},
-			func(t *testing.T, dir, _ string, n int) { write(t, dir+"/archive/x/a1", string(rune('0'+n))) },
+			func(t *testing.T, dir, _ string, n int) { write(t, dir+"/archive/x/a1", text(n)) },
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			dir := temp(t)
 			path := test.arrange(t, dir)
 			called := run(t, Config{Paths: []string{path}, Settle: 5 * time.Millisecond, Poll: never})
-			for n := range 2 {
+			for n := range 3 {
 				test.change(t, dir, path, n+1)
-				await(t, called)
-				for len(called) > 0 { // the rest of the burst
-					<-called
+				for content := ""; content != text(n+1); {
+					await(t, called)
+					content = read(path)
 				}
 			}
 		})
