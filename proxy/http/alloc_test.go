@@ -122,7 +122,7 @@ func TestAllocations(t *testing.T) {
 	if one > 5 {
 		t.Errorf("HTTP/1 to HTTP/1: %.1f allocations a request", one)
 	}
-	if both > 20 {
+	if both > 24 {
 		t.Errorf("a pair: %.1f allocations a request", both)
 	}
 }

@@ -80,6 +80,11 @@ func checkRequest(r *message.Request) *message.Error {
 		return message.Refuse(message.BadScheme, "%.40q", r.Scheme)
 	case r.Protocol == "":
 		return message.CheckPath(r.Method, r.Path)
+	case r.Method != "CONNECT":
+		return message.Refuse(message.BadUpgrade, ":protocol with the method %.40q", r.Method)
+	}
+	if _, stated := message.Get(r.Fields, "content-length"); stated {
+		return message.Refuse(message.BadContentLength, "CONNECT has no content")
 	}
 	name, version, ok := strings.Cut(r.Protocol, "/")
 	if !message.IsToken(name) || ok && !message.IsToken(version) {
