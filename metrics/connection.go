@@ -61,7 +61,8 @@ type ConnectionInfo struct {
 	// it for a stream of a shared session, or zero.
 	Origin netip.AddrPort
 
-	// Session is how the connection crosses the network, or "" in plaintext.
+	// Session is how the connection crosses the network. It counts for nothing
+	// in plaintext.
 	Session tlsctx.Session
 
 	// Protocol is what is spoken, if it is known already, and How what settled
@@ -109,6 +110,9 @@ type Connection struct {
 func (r *Recorder) OpenConnection(info ConnectionInfo) *Connection {
 	if info.Start.IsZero() {
 		info.Start = time.Now()
+	}
+	if info.Peer == nil || !info.Peer.Secured() {
+		info.Session = ""
 	}
 	own := r.own.current(r.rules.Load())
 	c := &Connection{r: r, id: r.ids.Add(1), own: own.peer, via: info.Via, info: info}

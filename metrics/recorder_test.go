@@ -226,6 +226,13 @@ func TestNoLie(t *testing.T) {
 			f.OpenConnection(inbound(test.peer)).Close(Outcome{})
 			labels, _ := f.one(t, "istio_tcp_connections_opened_total")
 			want(t, labels, test.want...)
+			session := none // inbound says raw: in plaintext there is none
+			if test.peer != nil && test.peer.Secured() {
+				session = "raw"
+			}
+			if got := f.value(t, "hallmark_connections_closed_total", "session", session); got != 1 {
+				t.Errorf("session: %v", f.series(t, "hallmark_connections_closed_total"))
+			}
 		})
 	}
 }
