@@ -3,6 +3,7 @@ package h2
 import (
 	"io"
 	"net"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -126,7 +127,7 @@ func sequence(b []byte) []byte {
 			}
 			switch {
 			case kind == framePing && flags < 250:
-				payload = append(payload[:len(payload):len(payload)], make([]byte, 8)...)[:8]
+				payload = append(slices.Clip(payload), make([]byte, 8)...)[:8]
 			case kind == frameSettings && flags < 250:
 				payload = payload[:len(payload)/settingLen*settingLen]
 			}
@@ -137,7 +138,7 @@ func sequence(b []byte) []byte {
 			}
 		case frameWindowUpdate, frameRSTStream:
 			if flags < 250 {
-				payload = append(payload[:len(payload):len(payload)], make([]byte, 4)...)[:4]
+				payload = append(slices.Clip(payload), make([]byte, 4)...)[:4]
 			}
 		default:
 		}

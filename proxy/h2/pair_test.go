@@ -51,41 +51,6 @@ func (h handlerFuncs) Accept(s *Stream, head *Headers, end bool) StreamHandler {
 	return h.accept(s, head, end)
 }
 
-// streamFuncs is a StreamHandler of functions, any of which may be nil.
-type streamFuncs struct {
-	headers func(*Stream, *Headers, bool)
-	data    func(*Stream, []byte, bool)
-	sent    func(*Stream, int)
-	closed  func(*Stream, *Error)
-}
-
-func (h streamFuncs) Headers(s *Stream, head *Headers, end bool) {
-	if h.headers != nil {
-		h.headers(s, head, end)
-	}
-}
-
-// Data consumes at once.
-func (h streamFuncs) Data(s *Stream, chunk Chunk, end bool) {
-	if h.data != nil {
-		h.data(s, chunk.Bytes(), end)
-	}
-	s.Consumed(chunk.Len())
-	chunk.Release()
-}
-
-func (h streamFuncs) Sent(s *Stream, n int) {
-	if h.sent != nil {
-		h.sent(s, n)
-	}
-}
-
-func (h streamFuncs) Closed(s *Stream, err *Error) {
-	if h.closed != nil {
-		h.closed(s, err)
-	}
-}
-
 // echo answers each request with 200 and what it is sent.
 type echo struct{}
 

@@ -2,15 +2,15 @@ package h2
 
 import (
 	"bytes"
+	"context"
 	"fmt"
 	"io"
 	"math/rand/v2"
+	"net"
 	"net/http"
 	"strings"
 	"sync"
 	"testing"
-
-	"golang.org/x/net/http2"
 )
 
 // TestReferenceClient has net/http's client, which is another implementation of
@@ -18,14 +18,13 @@ import (
 func TestReferenceClient(t *testing.T) {
 	near, far := tcpPair(t)
 	run(t, far, Server, Config{}, handlerFuncs{accept: acceptEcho})
-	transport := &http2.Transport{
-		AllowHTTP: true,
+	var protocols http.Protocols
+	protocols.SetUnencryptedHTTP2(true)
+	transport := &http.Transport{
+		Protocols:   &protocols,
+		DialContext: func(context.Context, string, string) (net.Conn, error) { return near, nil },
 	}
-	conn, err := transport.NewClientConn(near)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer conn.Close()
+	defer transport.CloseIdleConnections()
 	var wg sync.WaitGroup
 	for i := range uint64(50) {
 		wg.Go(func() {
@@ -38,7 +37,7 @@ func TestReferenceClient(t *testing.T) {
 			r.Header.Set("X-One", fmt.Sprint(i))
 			r.Header.Set("X-Long", strings.Repeat("v", int(i)*1000))
 			r.Trailer = http.Header{"X-Sum": {fmt.Sprint(len(body))}}
-			response, err := conn.RoundTrip(r)
+			response, err := transport.RoundTrip(r)
 			if err != nil {
 				t.Error(err)
 				return
@@ -59,20 +58,25 @@ func TestReferenceClient(t *testing.T) {
 // TestReferenceServer has our client talk to net/http's server.
 func TestReferenceServer(t *testing.T) {
 	near, far := tcpPair(t)
-	served := make(chan struct{})
+	var protocols http.Protocols
+	protocols.SetUnencryptedHTTP2(true)
+	server := &http.Server{
+		Protocols: &protocols,
+		Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			w.WriteHeader(http.StatusEarlyHints)
+			w.Header().Set("Trailer", "X-Sum")
+			w.Header().Set("X-One", r.Header.Get("X-One"))
+			n, _ := io.Copy(w, r.Body)
+			w.Header().Set("X-Sum", fmt.Sprint(n, r.Trailer.Get("X-Sum")))
+		}),
+	}
+	served, one := make(chan struct{}), &oneConn{conn: make(chan net.Conn, 1), Conn: far}
+	one.conn <- far
 	go func() {
 		defer close(served)
-		(&http2.Server{MaxReadFrameSize: 1 << 20}).ServeConn(far, &http2.ServeConnOpts{
-			Context: t.Context(),
-			Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-				w.WriteHeader(http.StatusEarlyHints)
-				w.Header().Set("Trailer", "X-Sum")
-				w.Header().Set("X-One", r.Header.Get("X-One"))
-				n, _ := io.Copy(w, r.Body)
-				w.Header().Set("X-Sum", fmt.Sprint(n, r.Trailer.Get("X-Sum")))
-			}),
-		})
+		_ = server.Serve(one)
 	}()
+	defer func() { _ = server.Close(); <-served }()
 	ready := make(chan struct{})
 	client := run(t, near, Client, Config{}, handlerFuncs{ready: func(*Conn) { close(ready) }})
 	<-ready
@@ -107,5 +111,20 @@ func TestReferenceServer(t *testing.T) {
 	if err := <-client.err; err != nil {
 		t.Errorf("Run: %v", err)
 	}
-	<-served
 }
+
+// oneConn is a listener of one connection.
+type oneConn struct {
+	net.Conn // for its address
+	conn     chan net.Conn
+}
+
+func (l *oneConn) Accept() (net.Conn, error) {
+	if c, ok := <-l.conn; ok {
+		return c, nil
+	}
+	return nil, net.ErrClosed
+}
+
+func (l *oneConn) Close() error   { close(l.conn); return nil }
+func (l *oneConn) Addr() net.Addr { return l.LocalAddr() }

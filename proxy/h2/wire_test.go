@@ -2,7 +2,6 @@ package h2
 
 import (
 	"bytes"
-	"encoding/binary"
 	"errors"
 	"io"
 	"net"
@@ -141,5 +140,3 @@ func (w *wire) frame(kind frameType, flags uint8, stream uint32, payload []byte)
 	frame{length: len(payload), kind: kind, flags: flags, stream: stream}.put(b)
 	w.raw(append(b, payload...))
 }
-
-func be32(n uint32) []byte { return binary.BigEndian.AppendUint32(nil, n) }

@@ -148,7 +148,7 @@ type Session struct {
 func NewSession(ctx context.Context, conn net.Conn, config Config) (*Session, error) {
 	s := &Session{ready: make(chan struct{}), done: make(chan struct{})}
 	s.conn = h2.New(conn, h2.Client, config.h2(), (*sessionEvents)(s))
-	go s.run()
+	go s.run() //nolint:gosec // G118: the session outlives the context of who opens it
 	select {
 	case <-s.ready:
 		return s, nil
