@@ -333,6 +333,7 @@ func traceparentVectors() []traceparentVector {
 	for _, text := range []string{
 		"", "00-" + ids, "00-" + ids + "-1", "01-" + ids + "-01", "ff-" + ids + "-01", "00-" + ids + "-01-x",
 		"00-" + strings.ToUpper(ids) + "-01", "00_" + ids + "-01", "00-" + ids + "-0g",
+		"00-00000000000000000000000000000000-0000000000000000-00",
 		"00-00000000000000000000000000000000-00f067aa0ba902b7-01", "00-4bf92f3577b34da6a3ce929d0e0e4736-0000000000000000-01",
 	} {
 		all = append(all, traceparentVector{Text: text})
