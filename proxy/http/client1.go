@@ -133,7 +133,7 @@ func (c *client1) first() error {
 		if err := c.in.SetDeadline(time.Now().Add(idle)); err != nil {
 			return err
 		}
-		err := c.in.More()
+		err := c.in.Wait()
 		switch {
 		case err == nil:
 			return nil

@@ -110,6 +110,9 @@ type exchange struct {
 	up1   attempt1
 }
 
+// keepReplay is the largest replay buffer that is kept for another exchange.
+const keepReplay = 4 << 10
+
 // request returns the request.
 func (x *exchange) request() *message.Request { return &x.in.Request }
 
@@ -156,6 +159,9 @@ func (x *exchange) release() {
 	x.down2, x.up1, x.ask = stream2{}, attempt1{}, Ask{}
 	x.up2.reset()
 	x.timer, x.trial, x.choice, x.record = nil, nil, Choice{}, Record{}
+	if cap(x.replay) > keepReplay {
+		x.replay = nil
+	}
 	exchanges.Put(x)
 }
 
@@ -481,11 +487,5 @@ func (x *exchange) refuse(f *Failure) {
 		IsGRPC: r.GRPC(), GRPC: -1, Start: time.Now(),
 	}
 	x.abandon(f)
-	x.release()
-}
-
-// unused gives back an exchange for which no request came.
-func (x *exchange) unused() {
-	x.release()
 	x.release()
 }

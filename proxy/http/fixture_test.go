@@ -63,6 +63,9 @@ func start(t *testing.T, protocol tlsctx.Protocol, config Config) *proxy {
 				return
 			}
 			p.opened(1)
+			if config.Name == "hidden" {
+				conn = hidden{conn.(*net.TCPConn)}
+			}
 			wg.Go(func() {
 				defer p.opened(-1)
 				_ = p.relay.Serve(ctx, Connection{Conn: conn, Protocol: protocol, Source: &p.source, Drain: drain})
@@ -125,6 +128,16 @@ func (p *proxy) await(what string, condition func() bool) {
 	}
 }
 
+// hidden is a connection that is no plain socket to whom it is given to, as one
+// over TLS is not.
+type hidden struct{ halfCloser }
+
+// halfCloser is what a connection can do.
+type halfCloser interface {
+	net.Conn
+	CloseWrite() error
+}
+
 // to returns a config that sends every request to the upstream.
 func to(up Upstream) Config {
 	return Config{Ready: func(*Ask) (Choice, bool) { return Choice{Upstream: up}, true }}
@@ -133,8 +146,18 @@ func to(up Upstream) Config {
 // plain returns an upstream at the address, until the test ends.
 func plain(t *testing.T, address string, protocol tlsctx.Protocol) *Plain {
 	t.Helper()
+	return plainOver(t, address, protocol, func(c *net.TCPConn) net.Conn { return c })
+}
+
+// plainOver is plain over what over makes of a socket.
+func plainOver(t *testing.T, address string, protocol tlsctx.Protocol, over func(*net.TCPConn) net.Conn) *Plain {
+	t.Helper()
 	p := NewPlain(PlainConfig{Protocol: protocol, Dial: func(ctx context.Context) (net.Conn, error) {
-		return new(net.Dialer).DialContext(ctx, "tcp", address)
+		conn, err := new(net.Dialer).DialContext(ctx, "tcp", address)
+		if err != nil {
+			return nil, err
+		}
+		return over(conn.(*net.TCPConn)), nil
 	}})
 	t.Cleanup(p.Close)
 	return p

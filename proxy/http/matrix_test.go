@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"strings"
 	"testing"
@@ -30,6 +31,10 @@ func ways(t *testing.T, handler http.HandlerFunc, test func(t *testing.T, down t
 				test(t, down, start(t, down, to(plain(t, app(t, handler), up))))
 			})
 		}
+		t.Run(fmt.Sprintf("%s to http1, no plain sockets", down), func(t *testing.T) {
+			up := plainOver(t, app(t, handler), h1, func(c *net.TCPConn) net.Conn { return hidden{c} })
+			test(t, down, start(t, down, with(to(up), func(c *Config) { c.Name = "hidden" })))
+		})
 		t.Run(fmt.Sprintf("%s over a pair", down), func(t *testing.T) {
 			outbound, _ := pair(t, down, app(t, handler))
 			test(t, down, outbound)

@@ -100,16 +100,18 @@ func (s *server1) arm(d time.Duration) error {
 // order.
 func (s *server1) run() error {
 	for {
-		x := s.relay.newExchange(s.ctx, s.source, s.told, s)
-		ok, err := s.head(x)
+		ok, err := s.idle()
 		if err != nil {
-			return s.refuse(x, err)
+			return err
 		}
 		if !ok {
-			x.unused()
 			s.out.Close()
 			s.out.Wait()
 			return nil
+		}
+		x := s.relay.newExchange(s.ctx, s.source, s.told, s)
+		if err := s.head(x); err != nil {
+			return s.refuse(x, err)
 		}
 		if goOn, err := s.serve(x); !goOn {
 			return err
@@ -117,69 +119,68 @@ func (s *server1) run() error {
 	}
 }
 
-// head reads the head of a request. It reports false if there is none and the
-// connection is to end.
-func (s *server1) head(x *exchange) (bool, error) {
-	seen, slow, quiet := 0, false, time.Now()
-	for {
-		if b := s.in.Bytes(); len(b) > seen {
-			n, err := x.in.Parse(b, seen, s.scheme, &s.relay.config.Limits.H1)
-			if err != nil {
-				return false, err
-			}
-			if n > 0 {
-				s.in.Take(n)
-				if len(s.in.Bytes()) == 0 {
-					s.in.Release()
-				}
-				if slow {
-					err = s.arm(0)
-				}
-				return true, err
-			}
-			seen = len(b)
-		}
-		switch timeouts := &s.relay.config.Timeouts; {
-		case seen > 0 && !slow:
-			slow = true
-			if err := s.arm(timeouts.Header); err != nil {
-				return false, err
-			}
-		case seen == 0 && timeouts.Idle > 0 && s.deadline.IsZero():
-			if err := s.arm(timeouts.Idle); err != nil {
+// idle waits for the first byte of a request, and holds next to nothing
+// meanwhile. It reports false if there will be none.
+func (s *server1) idle() (bool, error) {
+	limit, quiet := s.relay.config.Timeouts.Idle, time.Now()
+	for len(s.in.Bytes()) == 0 {
+		if limit > 0 && s.deadline.IsZero() { // else the last one still stands
+			if err := s.arm(limit); err != nil {
 				return false, err
 			}
 		}
-		if s.draining.Load() && seen == 0 {
+		if s.draining.Load() {
 			return false, nil
 		}
-		if err := s.in.More(); err != nil {
-			if goOn, err := s.noMore(err, seen, quiet); !goOn {
-				return false, err
-			}
+		err := s.in.Wait()
+		switch {
+		case err == nil:
+		case !h1.Expired(err):
+			return false, nil // between requests a client may go away as it likes
+		case s.draining.Load() || limit > 0 && time.Since(quiet) >= limit:
+			return false, nil
+		default:
+			s.deadline = time.Time{} // it was armed for an earlier request: again
 		}
 	}
+	return true, nil
 }
 
-// noMore says what it means that no more of a head has come, of which seen bytes
-// have.
-func (s *server1) noMore(err error, seen int, quiet time.Time) (bool, error) {
-	switch {
-	case !h1.Expired(err) && seen == 0:
-		return false, nil // between requests a client may go away as it likes
-	case !h1.Expired(err):
-		return false, err
-	case s.draining.Load() && seen > 0:
-		return true, s.arm(s.relay.config.Timeouts.Header)
-	case seen > 0:
-		return false, &Failure{Reason: SlowRequest}
+// head reads the head of a request.
+func (s *server1) head(x *exchange) error {
+	for seen, slow := 0, false; ; {
+		b := s.in.Bytes()
+		n, err := x.in.Parse(b, seen, s.scheme, &s.relay.config.Limits.H1)
+		if err != nil {
+			return err
+		}
+		if n > 0 {
+			s.in.Take(n)
+			s.in.Release()
+			if slow {
+				return s.arm(0)
+			}
+			return nil
+		}
+		seen = len(b)
+		if !slow {
+			slow = true
+			if err := s.arm(s.relay.config.Timeouts.Header); err != nil {
+				return err
+			}
+		}
+		switch err := s.in.More(); {
+		case err == nil:
+		case !h1.Expired(err):
+			return err
+		case s.deadline.IsZero() || time.Now().Before(s.deadline): // draining: the rest is waited for
+			if err := s.in.SetDeadline(s.deadline); err != nil {
+				return err
+			}
+		default:
+			return &Failure{Reason: SlowRequest}
+		}
 	}
-	idle := s.relay.config.Timeouts.Idle
-	if s.draining.Load() || idle > 0 && time.Since(quiet) >= idle {
-		return false, nil
-	}
-	s.deadline = time.Time{} // it was armed for an earlier request: again
-	return true, nil
 }
 
 // refuse answers what is no request, or none that is taken, and ends the
@@ -192,7 +193,8 @@ func (s *server1) refuse(x *exchange, err error) error {
 		s.relay.count(string(refused.Reason))
 		f = &Failure{Reason: ofMessage(err), Err: err}
 	case !failed: // the connection is gone
-		x.unused()
+		x.release()
+		x.release() // start's
 		return err
 	}
 	s.begin(x)
@@ -407,7 +409,7 @@ func (s *server1) await() error {
 			s.turn.wait()
 			break
 		}
-		err := s.in.More()
+		err := s.in.Wait()
 		switch {
 		case err == nil || s.turn.isDone():
 		case h1.Expired(err):

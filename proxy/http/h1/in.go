@@ -98,31 +98,34 @@ func (in *In) ensure(n int) {
 // calls it bounds what is kept.
 func (in *In) More() error {
 	in.Release()
-	if in.buf == nil {
-		return in.first()
+	var p []byte // a buffer is taken when there is something to read
+	if in.buf != nil {
+		in.ensure(1)
+		p = (*in.buf)[in.w:]
 	}
-	in.ensure(1)
-	n, err := in.read((*in.buf)[in.w:])
+	n, err := in.read(p)
 	in.w += n
+	if n == 0 {
+		in.Release()
+	}
 	return err
 }
 
-// first reads into no buffer: it takes one when there is something to read.
-func (in *In) first() error {
-	if in.raw != nil {
-		n, err := in.read(nil)
-		in.w += n
-		in.Release()
-		return err
+// Wait is More for what may take long to come: it holds no buffer meanwhile
+// whatever the connection, and reads as little as one byte.
+func (in *In) Wait() error {
+	if in.raw != nil || len(in.Bytes()) > 0 {
+		return in.More()
 	}
+	in.Release()
 	n, err := in.conn.Read(in.single[:])
-	if n == 1 {
-		in.ensure(1)
-		(*in.buf)[0] = in.single[0]
-		in.w = 1
-		err = nil
+	if n == 0 {
+		return cmp.Or(err, io.ErrNoProgress)
 	}
-	return err
+	in.ensure(1)
+	(*in.buf)[0] = in.single[0]
+	in.w = 1
+	return nil
 }
 
 // Chunk returns at most limit bytes of content: what there is, else what it reads
