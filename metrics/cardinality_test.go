@@ -113,6 +113,7 @@ func TestServiceNames(t *testing.T) {
 		{Service{Host: "pg.db.service.consul"}, Service{"pg.db.service.consul", "pg.db.service.consul", "shop"}},
 		{Service{Host: "pg.db.svc", Name: "x", Namespace: "y"}, Service{"pg.db.svc", "x", "y"}},
 		{Service{}, Service{"unknown", "unknown", "shop"}},
+		{Service{Name: "pg"}, Service{"pg", "pg", "shop"}},
 	} {
 		if got := test.given.complete("shop"); got != test.want {
 			t.Errorf("%+v became %+v, want %+v", test.given, got, test.want)

@@ -25,7 +25,7 @@ const (
 // peer says belongs here.
 type Service struct {
 	// Host is the service's host name, such as db.prod.svc.cluster.local or
-	// db.internal.
+	// db.internal. Where it is empty, it is Name.
 	Host string
 
 	// Name and Namespace of the service. Where they are empty they are taken

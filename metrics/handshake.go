@@ -95,7 +95,7 @@ type Detection struct {
 	Protocol tlsctx.Protocol
 	How      string
 
-	// Waited is how long it took.
+	// Waited is how long it took; 0 if it was known beforehand.
 	Waited time.Duration
 
 	// Speculated says that an upstream connection was opened on speculation,
@@ -108,7 +108,9 @@ type Detection struct {
 func (r *Recorder) Detected(d Detection) {
 	t := &r.process.detections
 	t.total.inc(openKey{protocolLabel(d.Protocol), orNone(d.How)})
-	t.duration.Observe(d.Waited.Seconds())
+	if d.Waited > 0 { // else it was known
+		t.duration.Observe(d.Waited.Seconds())
+	}
 	switch {
 	case d.Speculated && d.Adopted:
 		t.opened.Inc()
@@ -140,7 +142,7 @@ func newDetections(overflows *prometheus.CounterVec) detections {
 		total: newOpenSet("hallmark_detections_total",
 			"Connections by the protocol they were found to speak, and by what settled it.", overflows, "protocol", "how"),
 		durations: histograms("hallmark_detection_duration_seconds",
-			"How long it took until a connection's protocol was settled.", detectionBuckets()),
+			"How long it took until a connection's protocol was settled, where it was not known beforehand.", detectionBuckets()),
 		speculations: counters("hallmark_speculations_total",
 			"Upstream connections opened before anybody had spoken: opened, then adopted or discarded; capped: not opened, for too many were.", "outcome"),
 	}

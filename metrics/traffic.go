@@ -163,6 +163,9 @@ func (s Service) complete(destinationNamespace string) Service {
 	name, rest, _ := strings.Cut(s.Host, ".")
 	namespace, rest, _ := strings.Cut(rest, ".")
 	kubernetes := namespace != "" && (rest == "svc" || strings.HasPrefix(rest, "svc."))
+	if s.Host == "" {
+		s.Host = s.Name
+	}
 	if s.Name == "" {
 		s.Name = s.Host
 		if kubernetes {

@@ -8,7 +8,6 @@ import (
 	"html"
 	"net/http"
 	"slices"
-	"strconv"
 	"time"
 
 	"sigs.k8s.io/yaml"
@@ -158,11 +157,14 @@ func peersText(sessions func(int) []Session) http.Handler {
 			return cmp.Compare(a.Peer.ID.String(), b.Peer.ID.String())
 		})
 		var b bytes.Buffer
-		number := strconv.Itoa(len(shown))
-		if more {
-			number = "the first " + number
+		switch {
+		case more:
+			fmt.Fprintf(&b, "the first %d open sessions\n", len(shown))
+		case len(shown) == 1:
+			b.WriteString("1 open session\n")
+		default:
+			fmt.Fprintf(&b, "%d open sessions\n", len(shown))
 		}
-		fmt.Fprintf(&b, "%s open sessions\n", number)
 		now := time.Now()
 		for i := range shown {
 			shown[i].write(&b, now)
