@@ -50,6 +50,10 @@ type Config struct {
 	// 0 means 10 s.
 	WriteTimeout, SettingsTimeout time.Duration
 
+	// HeaderTimeout is how long a header block may take from its first byte to
+	// its last; 0 means 10 s.
+	HeaderTimeout time.Duration
+
 	// PingInterval is how long nothing may be read before the peer is asked
 	// whether it lives, 0 means never; PingTimeout how long it may take to
 	// answer, 0 means 15 s.

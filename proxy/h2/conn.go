@@ -19,8 +19,11 @@ type Conn struct {
 	handler Handler
 	done    chan struct{}
 	writers sync.WaitGroup // the writer, while it lives
+	writer  func()         // one function value, not one a write
 
 	in input // the reader's alone
+
+	vectors, unwritten net.Buffers // the writer's alone
 
 	mu      sync.Mutex
 	streams map[uint32]*Stream
@@ -54,9 +57,10 @@ type Conn struct {
 	timer    *time.Timer
 	pinger   *time.Timer
 	drainer  *time.Timer
-	quietAt  uint64 // frames when the pinger last looked
-	asked    bool   // a PING of the pinger is on its way
-	awayPing bool   // and one that follows a GOAWAY
+	slow     *time.Timer // while a header block is on its way
+	quietAt  uint64      // frames when the pinger last looked
+	asked    bool        // a PING of the pinger is on its way
+	awayPing bool        // and one that follows a GOAWAY
 
 	resets, pings, settings, empties, unknown bucket
 
@@ -77,6 +81,7 @@ func New(conn net.Conn, role Role, config Config, handler Handler) *Conn {
 	}
 	c.recvWindow = c.config.ConnWindow
 	c.in.init(c)
+	c.writer = c.write
 	c.out = output{window: defaultWindow, encoder: newEncoder()}
 	if role == Server {
 		c.nextID = 2
@@ -149,6 +154,7 @@ func (c *Conn) finish(err error) error {
 	stopTimer(c.timer)
 	stopTimer(c.pinger)
 	stopTimer(c.drainer)
+	stopTimer(c.slow)
 	c.out.drop()
 	var left []*Stream
 	for _, s := range c.streams {
@@ -178,7 +184,7 @@ func (c *Conn) linger() {
 	if c.err != nil && (c.err.Reason == ReasonLost || c.err.Reason == ReasonWriteTimeout) {
 		return
 	}
-	if half, ok := c.conn.(interface{ CloseWrite() error }); !ok || half.CloseWrite() != nil {
+	if !closeWrite(c.conn) {
 		return
 	}
 	_ = c.conn.SetReadDeadline(time.Now().Add(closeTimeout))
@@ -196,6 +202,21 @@ func (c *Conn) linger() {
 func stopTimer(t *time.Timer) {
 	if t != nil {
 		t.Stop()
+	}
+}
+
+// closeWrite ends the connection's outgoing half, or that of what it wraps, and
+// reports whether it could.
+func closeWrite(conn net.Conn) bool {
+	for {
+		switch below := conn.(type) {
+		case interface{ CloseWrite() error }:
+			return below.CloseWrite() == nil
+		case interface{ NetConn() net.Conn }:
+			conn = below.NetConn()
+		default:
+			return false
+		}
 	}
 }
 

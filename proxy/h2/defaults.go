@@ -19,6 +19,7 @@ func (c Config) withDefaults() Config {
 	c.MaxPending = cmp.Or(c.MaxPending, 1<<20)
 	c.WriteTimeout = cmp.Or(c.WriteTimeout, 30*time.Second)
 	c.SettingsTimeout = cmp.Or(c.SettingsTimeout, 10*time.Second)
+	c.HeaderTimeout = cmp.Or(c.HeaderTimeout, 10*time.Second)
 	c.PingTimeout = cmp.Or(c.PingTimeout, 15*time.Second)
 	c.Limits = c.Limits.withDefaults()
 	return c

@@ -65,6 +65,7 @@ const (
 	ReasonContinuations Reason = "continuation_flood"  // too many frames in a header block
 	ReasonEmptyFrames   Reason = "empty_frame_flood"   // DATA and CONTINUATION without content
 	ReasonTinyData      Reason = "tiny_data_flood"     // too many pieces of data waiting
+	ReasonSlowHeaders   Reason = "slow_headers"        // a header block that takes too long
 	ReasonPings         Reason = "ping_flood"          // PING
 	ReasonSettings      Reason = "settings_flood"      // SETTINGS
 	ReasonWindowUpdates Reason = "window_update_flood" // WINDOW_UPDATE without data sent

@@ -53,19 +53,17 @@ func (c *Conn) resetAbsent(id uint32, code Code, reason Reason) error {
 	c.out.rstStream(id, code)
 	c.forgotten.add(id)
 	c.count(reason)
-	return c.madeReset()
+	if err := c.madeReset(); err != nil {
+		return err
+	}
+	return c.answered()
 }
 
 // madeReset counts a stream of the peer's that ended by RST_STREAM, from either
 // side. The lock is held.
 func (c *Conn) madeReset() error {
-	c.out.answers++
-	c.kick()
-	switch l := c.config.Limits; {
-	case c.role == Server && !c.resets.take(l.Resets, l.ResetsPerSecond):
+	if l := c.config.Limits; c.role == Server && !c.resets.take(l.Resets, l.ResetsPerSecond) {
 		return failure(EnhanceYourCalm, ReasonResets)
-	case c.out.answers > l.ControlQueue:
-		return failure(EnhanceYourCalm, ReasonControlQueue)
 	}
 	return nil
 }
@@ -84,7 +82,10 @@ func (c *Conn) streamErrorLocked(id uint32, code Code, reason Reason) error {
 	}
 	c.reset(s, code, reason)
 	c.count(reason)
-	return c.madeReset()
+	if err := c.madeReset(); err != nil {
+		return err
+	}
+	return c.answered()
 }
 
 // onData accounts for a DATA frame and returns its stream, nil if there is none

@@ -4,6 +4,7 @@ import (
 	"net"
 	"sync/atomic"
 	"syscall"
+	"time"
 )
 
 const (
@@ -52,6 +53,7 @@ type input struct {
 	block      []byte // of a header block, while it comes
 	blockFrame frame  // its first
 	inBlock    bool
+	watched    bool // a timer runs until it is complete
 	blockCount int
 	badPrio    bool // its stream depends on itself
 	decoder    decoder
@@ -90,10 +92,37 @@ func (in *input) run() error {
 		if err != nil {
 			return err
 		}
+		in.watchBlock()
 		if in.raw.conn != nil || !in.busy || in.buf.refs.Load() > 1 {
 			in.release()
 		}
 	}
+}
+
+// watchBlock sees to it that a header block which is not complete does not take
+// for ever.
+func (in *input) watchBlock() {
+	within := in.inBlock || in.phase == phasePayload && in.frame.kind == frameHeaders
+	if within == in.watched {
+		return
+	}
+	in.watched = within
+	c := in.c
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	stopTimer(c.slow)
+	if c.slow = nil; !within {
+		return
+	}
+	var mine *time.Timer
+	mine = time.AfterFunc(c.config.HeaderTimeout, func() {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		if c.slow == mine { // it is not late
+			c.fail(failure(EnhanceYourCalm, ReasonSlowHeaders))
+		}
+	})
+	c.slow = mine
 }
 
 func (in *input) release() {

@@ -169,3 +169,34 @@ func TestServerDrain(t *testing.T) {
 		})
 	}
 }
+
+// TestSlowHeaders: a header block that does not come to its end is not waited for,
+// and one that comes in pieces in time is.
+func TestSlowHeaders(t *testing.T) {
+	inBubble(t, Config{}, handlerFuncs{accept: acceptAnswer}, func(t *testing.T, w *http2.Framer, conn net.Conn, r *running) {
+		go func() {
+			for { // read on
+				f, err := w.ReadFrame()
+				if err != nil {
+					return
+				}
+				if s, ok := f.(*http2.SettingsFrame); ok && !s.IsAck() {
+					_ = w.WriteSettingsAck()
+				}
+			}
+		}()
+		synctest.Wait()
+		block := appendLiteral([]byte{0x82, 0x84, 0x86}, 0, 4, 1, ":authority", "a")
+		_ = w.WriteHeaders(http2.HeadersFrameParam{StreamID: 1, EndStream: true, BlockFragment: block[:2]})
+		time.Sleep(9 * time.Second)
+		_ = w.WriteContinuation(1, true, block[2:])
+		time.Sleep(9 * time.Second)
+		if _, err := conn.Write([]byte{0, 0, 5, byte(frameHeaders), 4, 0, 0, 0, 3, 0x82}); err != nil { // four bytes are missing
+			t.Fatal(err)
+		}
+		began := time.Now()
+		if err := <-r.err; !errors.Is(err, ReasonSlowHeaders) || time.Since(began) != 10*time.Second {
+			t.Errorf("Run: %v after %v", err, time.Since(began))
+		}
+	})
+}

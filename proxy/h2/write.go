@@ -193,7 +193,7 @@ func (c *Conn) kick() {
 	}
 	c.out.writing = true
 	c.writers.Add(1)
-	go c.write()
+	go c.writer()
 }
 
 func (c *Conn) pendingWork() bool {
@@ -248,11 +248,13 @@ func (c *Conn) armWrite() {
 // writeOut writes all segments.
 func (c *Conn) writeOut(pending []segment) error {
 	if tcp, ok := c.conn.(*net.TCPConn); ok && len(pending) > 1 {
-		all := make(net.Buffers, len(pending))
-		for i, s := range pending {
-			all[i] = s.buf.mem[s.from:s.buf.end]
+		for _, s := range pending {
+			c.vectors = append(c.vectors, s.buf.mem[s.from:s.buf.end])
 		}
-		_, err := all.WriteTo(tcp)
+		c.unwritten = c.vectors // which WriteTo shortens
+		_, err := c.unwritten.WriteTo(tcp)
+		clear(c.vectors)
+		c.vectors = c.vectors[:0]
 		return err
 	}
 	for i, s := range pending {
