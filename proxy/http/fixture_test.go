@@ -24,13 +24,10 @@ const deadline = 30 * time.Second
 
 // proxy is a relay that listens.
 type proxy struct {
-	t        *testing.T
-	address  string
-	relay    *Relay
-	force    context.CancelFunc
-	drain    context.CancelFunc
-	protocol tlsctx.Protocol
-	source   Source
+	t       *testing.T
+	address string
+	relay   *Relay
+	drain   context.CancelFunc
 
 	mu      sync.Mutex
 	records []Record
@@ -43,7 +40,13 @@ type proxy struct {
 // protocol, until the test ends.
 func start(t *testing.T, protocol tlsctx.Protocol, config Config) *proxy {
 	t.Helper()
-	p := &proxy{t: t, protocol: protocol, counts: make(map[string]int), changed: make(chan struct{}, 1)}
+	return startFor(t, protocol, Source{}, config)
+}
+
+// startFor is start for clients that are that source.
+func startFor(t *testing.T, protocol tlsctx.Protocol, source Source, config Config) *proxy {
+	t.Helper()
+	p := &proxy{t: t, counts: make(map[string]int), changed: make(chan struct{}, 1)}
 	config.Record = p.record
 	config.Count = p.count
 	p.relay = New(config)
@@ -54,7 +57,7 @@ func start(t *testing.T, protocol tlsctx.Protocol, config Config) *proxy {
 	p.address = listener.Addr().String()
 	ctx, force := context.WithCancel(context.Background())
 	drain, startDrain := context.WithCancel(context.Background())
-	p.force, p.drain = force, startDrain
+	p.drain = startDrain
 	var wg sync.WaitGroup
 	wg.Go(func() {
 		for {
@@ -68,7 +71,7 @@ func start(t *testing.T, protocol tlsctx.Protocol, config Config) *proxy {
 			}
 			wg.Go(func() {
 				defer p.opened(-1)
-				_ = p.relay.Serve(ctx, Connection{Conn: conn, Protocol: protocol, Source: &p.source, Drain: drain})
+				_ = p.relay.Serve(ctx, Connection{Conn: conn, Protocol: protocol, Source: &source, Drain: drain})
 			})
 		}
 	})

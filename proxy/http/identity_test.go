@@ -26,10 +26,10 @@ func peer() *tlsctx.Peer {
 // in every spelling.
 func TestIdentity(t *testing.T) {
 	r := record(t)
-	p := start(t, tlsctx.HTTP1, with(to(plain(t, r.address, tlsctx.HTTP1)), func(c *Config) {
+	source := Source{Peer: peer(), Client: netip.MustParseAddrPort("[2001:db8::1]:5")}
+	p := startFor(t, tlsctx.HTTP1, source, with(to(plain(t, r.address, tlsctx.HTTP1)), func(c *Config) {
 		c.Identity = &Identity{Forwarded: true, XForwarded: true}
 	}))
-	p.source = Source{Peer: peer(), Client: netip.MustParseAddrPort("[2001:db8::1]:5")}
 	c := p.dial()
 	c.send("GET /x HTTP/1.1\r\nHost: app\r\n" +
 		"X-Forwarded-Client-Cert: URI=spiffe://evil/1\r\nx_forwarded_client_cert: URI=spiffe://evil/2\r\n" +
@@ -56,8 +56,7 @@ func TestIdentity(t *testing.T) {
 func TestIdentityOfNobody(t *testing.T) {
 	for _, source := range []Source{{}, {Peer: &tlsctx.Peer{}}} {
 		r := record(t)
-		p := start(t, tlsctx.HTTP1, with(to(plain(t, r.address, tlsctx.HTTP1)), func(c *Config) { c.Identity = &Identity{} }))
-		p.source = source
+		p := startFor(t, tlsctx.HTTP1, source, with(to(plain(t, r.address, tlsctx.HTTP1)), func(c *Config) { c.Identity = &Identity{} }))
 		c := p.dial()
 		c.send("GET / HTTP/1.1\r\nHost: app\r\nX-Forwarded-Client-Cert: URI=spiffe://evil/1\r\nX-Forwarded-For: evil\r\n\r\n")
 		c.response("GET")
