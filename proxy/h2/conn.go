@@ -237,6 +237,9 @@ func (c *Conn) lost(err error) {
 	if errors.Is(err, io.EOF) && len(c.streams) == 0 && c.ready {
 		return // an orderly end
 	}
+	if errors.Is(err, io.EOF) {
+		err = io.ErrUnexpectedEOF // of the streams it is none: they must not take it for one
+	}
 	c.err = &Error{Code: c.peerCode, Reason: ReasonLost, Err: err}
 	if c.peerAway && c.peerCode != NoError {
 		c.err.Reason = ReasonPeerGoAway

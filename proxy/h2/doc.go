@@ -29,4 +29,12 @@
 // reaches the next connection, in the buffer into which it was read, in pieces
 // as it comes, and a frame may be longer than any buffer. Abuse is also told
 // apart at this level: by the frame header, before there is anything to hold.
+// Header compression is its own for the sake of allocations: one string a block,
+// and a table that only what repeats gets into. The Huffman code and the
+// reference that tests compare with are hpack's of golang.org/x/net.
+//
+// # What may hold a reader up
+//
+// Over crypto/tls, Read answers a peer's KeyUpdate and waits for a write under
+// way to end; [Config.WriteTimeout] bounds that.
 package h2

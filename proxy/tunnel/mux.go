@@ -53,7 +53,7 @@ func (c Config) h2() h2.Config {
 	return c.H2
 }
 
-// Refused is how an answer that is not 200 ends a stream at its source.
+// Refused is how an answer that is not 2xx ends a stream at its source.
 type Refused struct {
 	// Status is the HTTP status of the answer.
 	Status int

@@ -75,7 +75,9 @@ func (s *Stream) giveBack() {
 }
 
 // Answer waits for the peer's answer and returns nil once the connection at the
-// far end stands, a [*Refused], or why the stream ended before.
+// far end stands, a [*Refused], or why the stream ended before. If there is an
+// [*h2.Error] that says Unprocessed in it, the stream may be opened again on
+// another session, with what was written to it.
 func (s *Stream) Answer(ctx context.Context) error {
 	if s.answer != nil {
 		select {
@@ -376,7 +378,7 @@ func (e *streamEvents) Headers(below *h2.Stream, h *h2.Headers, end bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	switch {
-	case h.Kind == h2.Response && h.Status == statusOK:
+	case h.Kind == h2.Response && h.Status/100 == 2:
 		s.answered = true
 		close(s.answer)
 	case h.Kind == h2.Response:
