@@ -34,7 +34,9 @@ func (c *Conn) ConnectionState() tls.ConnectionState { return c.tls.ConnectionSt
 // breaks this one.
 func (c *Conn) NetConn() net.Conn { return c.raw }
 
-// Read reads decrypted bytes. In TLS 1.3 a client learns only here that the
+// Read reads decrypted bytes. It returns io.EOF only after the peer's
+// close_notify: a connection that ends without one is io.ErrUnexpectedEOF, so
+// that nobody who can cut it can make less pass for all. In TLS 1.3 a client learns only here that the
 // server has refused it: an alert on the first Read is an *[Error] with the
 // reason [RefusedByPeer].
 func (c *Conn) Read(b []byte) (int, error) {
