@@ -36,6 +36,7 @@ func (p *Proxy) Release(ctx context.Context) bool { return p.drain(ctx, true) }
 
 func (p *Proxy) drain(ctx context.Context, released bool) bool {
 	p.draining.Store(true)
+	p.leave()
 	p.applying.Lock()
 	defer p.applying.Unlock()
 	stop := context.AfterFunc(ctx, p.force)
@@ -72,6 +73,7 @@ func (p *Proxy) end() {
 	for _, s := range p.live.all() { // sessions without streams
 		s.end(errDrained)
 	}
+	p.plains.close()
 	p.where.close()
 	p.work.Wait()
 }

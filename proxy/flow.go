@@ -22,11 +22,11 @@ func (l *listener) flow(ctx context.Context, c *accept.Conn) {
 	}
 	s := l.side.Load()
 	st := &stream{side: s, down: conn, peer: plaintext(), client: c.Source, local: c.Destination, start: time.Now()}
-	if s.takesPlaintext() && !s.carry(ctx, st) {
+	if s.takesPlaintext() && !l.carry(ctx, st) {
 		return
 	}
 	if s.secure == nil { // the application is below
-		s.carry(ctx, st)
+		l.carry(ctx, st)
 		return
 	}
 	down, peer, err := s.secure(ctx, st)
@@ -41,7 +41,7 @@ func (l *listener) flow(ctx context.Context, c *accept.Conn) {
 		return
 	}
 	st.session = session
-	s.carry(ctx, st)
+	l.carry(ctx, st)
 }
 
 // plaintext is the peer of a connection that nobody has secured.
@@ -52,9 +52,9 @@ func plaintext() *tlsctx.Peer {
 // serve takes the streams of a peer's mux session. Each is treated as the
 // listener's present side treats it.
 func (l *listener) serve(ctx context.Context, st *stream, session *liveSession) {
-	config := tunnel.Config{H2: st.side.plan.h2(), Authority: st.peer.Target, Drain: session.drain}
+	config := tunnel.Config{H2: st.side.plan.h2(), Authority: st.peer.Target, Drain: session.drain.Done()}
 	err := tunnel.Serve(ctx, st.down, config, func(ctx context.Context, in *tunnel.Incoming) {
-		l.side.Load().carry(ctx, &stream{
+		l.carry(ctx, &stream{
 			side: l.side.Load(), peer: st.peer, client: st.client, local: st.local, start: time.Now(),
 			incoming: in, origin: in.Info.Client, trace: in.Info.Trace, session: session,
 		})
@@ -82,7 +82,8 @@ type stream struct {
 // carry takes a stream the rest of the way: authorize, route, detect, open,
 // forward, record. It reports whether, instead, the client has begun a handshake
 // with us on st.down.
-func (s *side) carry(ctx context.Context, st *stream) (ours bool) {
+func (l *listener) carry(ctx context.Context, st *stream) (ours bool) {
+	s := st.side
 	res, err := st.settle(ctx)
 	if res.Ours && err == nil {
 		st.down = res.Down
@@ -90,10 +91,13 @@ func (s *side) carry(ctx context.Context, st *stream) (ours bool) {
 	}
 	record, done := s.open(st, res)
 	defer done()
-	if err == nil {
-		err = st.forward(ctx, res, record)
-	} else {
+	switch {
+	case err != nil:
 		st.refuse(err)
+	case res.Up == nil: // requests open it
+		err = st.relay(ctx, l, res.Down, res.Protocol)
+	default:
+		err = st.forward(ctx, res, record)
 	}
 	if st.backend != nil && err == nil {
 		st.backend.weigh(record.Sent.Load() + record.Received.Load())
@@ -106,6 +110,12 @@ func (s *side) carry(ctx context.Context, st *stream) (ours bool) {
 // is spoken while it opens the connection to it.
 func (st *stream) settle(ctx context.Context) (detect.Result, error) {
 	var err error
+	if expired(st.peer) {
+		if st.session != nil {
+			st.session.stop()
+		}
+		return detect.Result{}, errExpired
+	}
 	if st.backend, err = st.side.route(st.peer); err != nil {
 		return detect.Result{}, fmt.Errorf("route: %w", err)
 	}
@@ -113,22 +123,42 @@ func (st *stream) settle(ctx context.Context) (detect.Result, error) {
 		return detect.Result{}, fmt.Errorf("authorize: %w", err)
 	}
 	known, how := st.known()
+	if st.peer.Session == tlsctx.H2 && !st.backend.relays(known) {
+		return detect.Result{Protocol: known, How: how}, fmt.Errorf("detect: %w", errNotMessages)
+	}
 	if known != "" && !st.awaitsOurs() {
-		up, err := st.open(ctx, known)
-		if err != nil {
-			return detect.Result{Protocol: known, How: how}, err
-		}
-		if err := st.accept(); err != nil {
-			tunnel.Abort(up)
-			return detect.Result{Protocol: known, How: how}, err
-		}
-		st.side.proxy.record.Detected(metrics.Detection{Protocol: known, How: string(how)})
-		return detect.Result{Down: st.down, Up: up, Protocol: known, How: how}, nil
+		res, err := st.openKnown(ctx, known)
+		res.Protocol, res.How = known, how
+		return res, err
 	}
 	if err := st.accept(); err != nil {
 		return detect.Result{}, err
 	}
 	return st.race(ctx, known)
+}
+
+// expired reports whether a peer's session takes no new streams any more: one of
+// the certificates that it was verified by is past its time.
+func expired(peer *tlsctx.Peer) bool {
+	notAfter := peer.NotAfter()
+	return !notAfter.IsZero() && time.Now().After(notAfter)
+}
+
+// openKnown opens upstream where nothing is to be detected. Only then is a stream
+// of a mux session answered, so that its source is told what failed.
+func (st *stream) openKnown(ctx context.Context, known tlsctx.Protocol) (detect.Result, error) {
+	up, err := st.open(ctx, known)
+	if err != nil {
+		return detect.Result{}, err
+	}
+	if err := st.accept(); err != nil {
+		if up != nil {
+			tunnel.Abort(up)
+		}
+		return detect.Result{}, err
+	}
+	st.side.proxy.record.Detected(metrics.Detection{Protocol: known, How: string(byPeer)})
+	return detect.Result{Down: st.down, Up: up}, nil
 }
 
 // byPeer is what settled a protocol that the peer named.
@@ -177,11 +207,19 @@ func (st *stream) race(ctx context.Context, declared tlsctx.Protocol) (detect.Re
 	if err != nil {
 		return res, fmt.Errorf("detect: %w", err)
 	}
+	if res.Up != nil && st.backend.relays(res.Protocol) { // the server has said so, on speculation
+		tunnel.Abort(res.Up)
+		res.Up, st.up = nil, nil
+	}
 	return res, nil
 }
 
-// open opens the upstream connection for what was detected.
+// open opens the upstream connection for what was detected, and none for what is
+// relayed as messages: each of them opens its own.
 func (st *stream) open(ctx context.Context, detected tlsctx.Protocol) (tunnel.Conn, error) {
+	if st.backend.relays(detected) {
+		return nil, nil //nolint:nilnil // documented
+	}
 	up, err := st.backend.open(ctx, st, detected)
 	if err != nil {
 		return nil, fmt.Errorf("open: %w", err)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"slices"
 	"time"
 
 	"go.uber.org/zap"
@@ -119,11 +120,21 @@ func (in *inbound) shake(ctx context.Context, raw net.Conn, timeout time.Duratio
 		Source:     identity.Static{Current: snapshot},
 		Policy:     in.plan.policy(snapshot.ID().TrustDomain(), in.authorize),
 		Disclosure: in.plan.disclosure,
-		Sessions:   sessions(in.resource.Spec.Sessions),
+		Sessions:   in.sessions(),
 		Registered: in.registered(),
 		Awareness:  awareness(in.resource.Spec.Peers),
 		Timeout:    timeout,
 	})
+}
+
+// sessions are the kinds to take. Messages only where every target may be spoken
+// to in messages: which one is asked for is not known yet.
+func (in *inbound) sessions() []tlsctx.Session {
+	kinds := sessions(in.resource.Spec.Sessions)
+	if slices.ContainsFunc(in.backends, func(b *backend) bool { return b.opaque }) {
+		kinds = slices.DeleteFunc(kinds, func(s tlsctx.Session) bool { return s == tlsctx.H2 })
+	}
+	return kinds
 }
 
 // registered are the ALPN identifiers to take from peers that know no context:
@@ -170,6 +181,7 @@ func (in *inbound) backend(t *config.Target) (*backend, error) {
 		return nil, err
 	}
 	app := &application{
+		proxy:  in.proxy,
 		target: t,
 		where:  where,
 		dialer: &dial.Dialer{Timeout: in.plan.config.Proxy.Spec.Timeouts.Dial, Prepare: in.prepare},
@@ -181,6 +193,7 @@ func (in *inbound) backend(t *config.Target) (*backend, error) {
 	return &backend{
 		target: t.Name, service: metrics.Service{Host: host, Name: t.Name}, port: portOf(t.Address),
 		declared: t.Protocol, serverFirst: t.ServerFirst, key: "inbound " + t.Address, open: app.open,
+		messages: app, opaque: t.Protocol != "" && !t.Protocol.IsHTTP() || t.ProxyProtocol != config.ProxyProtocolNone,
 	}, nil
 }
 
@@ -190,6 +203,7 @@ func (in *inbound) prepare(c net.Conn) {
 
 // application is the plain end of an inbound side.
 type application struct {
+	proxy  *Proxy
 	target *config.Target
 	where  discovery.Source
 	dialer *dial.Dialer

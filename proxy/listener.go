@@ -7,12 +7,16 @@ import (
 	"net"
 	"os"
 	"slices"
+	"sync"
 	"sync/atomic"
 	"time"
 
+	"go.uber.org/zap"
+
 	"github.com/hallmark-mesh/hallmark/metrics"
 	"github.com/hallmark-mesh/hallmark/proxy/accept"
-	"go.uber.org/zap"
+	"github.com/hallmark-mesh/hallmark/proxy/http"
+	"github.com/hallmark-mesh/hallmark/tlsctx"
 )
 
 // listener is a listening socket, and what is done with its connections now.
@@ -22,6 +26,9 @@ type listener struct {
 	socket  socket
 	side    atomic.Pointer[side]
 	open    atomic.Int64 // connections
+
+	relaysMu sync.Mutex
+	relays   map[tlsctx.Protocol]*http.Relay // by what clients' applications speak
 
 	server *accept.Server
 	stop   context.CancelFunc

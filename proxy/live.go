@@ -41,10 +41,12 @@ type liveSession struct {
 	end    func(error)
 	retire func()
 
-	mu      sync.Mutex
-	reason  string // why it ended, "" in order
-	drain   chan struct{}
-	drained bool
+	// drain ends when the session is to take no new streams; stop ends it.
+	drain context.Context
+	stop  context.CancelFunc
+
+	mu     sync.Mutex
+	reason string // why it ended, "" in order
 }
 
 // add registers a session.
@@ -64,6 +66,7 @@ func (s *liveSession) leave() {
 	s.live.mu.Lock()
 	delete(s.live.sessions, s)
 	s.live.mu.Unlock()
+	s.stop()
 	s.mu.Lock()
 	reason := s.reason
 	s.mu.Unlock()
@@ -96,16 +99,6 @@ func (s *liveSession) ended(err error) {
 	}
 }
 
-// stop makes an inbound mux session take no new streams.
-func (s *liveSession) stop() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.drain != nil && !s.drained {
-		s.drained = true
-		close(s.drain)
-	}
-}
-
 // enter registers the session of an accepted connection. The context that it
 // returns ends when the session is to end.
 func (l *live) enter(ctx context.Context, from *listener, st *stream) (context.Context, *liveSession) {
@@ -118,10 +111,17 @@ func (l *live) enter(ctx context.Context, from *listener, st *stream) (context.C
 		peer:   st.peer,
 		verify: func(peer *tlsctx.Peer) error { return from.side.Load().verify(peer) },
 		end:    cancel,
-		drain:  make(chan struct{}),
 	}
+	s.drain, s.stop = context.WithCancel(ctx)
 	s.retire = s.stop
 	return ctx, l.add(s)
+}
+
+// retireBy says how the session is made to take no new streams.
+func (s *liveSession) retireBy(retire func()) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.retire = retire
 }
 
 // all returns the sessions that are open.
@@ -148,7 +148,10 @@ func (l *live) review(stale func(*liveSession) bool, tell func(*liveSession, err
 			continue
 		}
 		if stale(s) {
-			s.retire()
+			s.mu.Lock()
+			retire := s.retire
+			s.mu.Unlock()
+			retire()
 		}
 	}
 	return refused

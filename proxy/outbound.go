@@ -17,6 +17,8 @@ import (
 	"github.com/hallmark-mesh/hallmark/proxy/dial"
 	"github.com/hallmark-mesh/hallmark/proxy/discovery"
 	"github.com/hallmark-mesh/hallmark/proxy/h2"
+	"github.com/hallmark-mesh/hallmark/proxy/http"
+	"github.com/hallmark-mesh/hallmark/proxy/pool"
 	"github.com/hallmark-mesh/hallmark/proxy/tunnel"
 	"github.com/hallmark-mesh/hallmark/tlsctx"
 )
@@ -33,9 +35,12 @@ type remote struct {
 	where  discovery.Source
 	dialer *dial.Dialer
 
-	// plain says until when the peer is known to take no shared sessions, in
+	// noStreams says until when the peer is known to take no shared sessions, in
 	// nanoseconds since 1970.
-	plain atomic.Int64
+	noStreams atomic.Int64
+
+	// noMessages says the same of sessions for messages.
+	noMessages atomic.Int64
 }
 
 // outbound returns the side of an Outbound.
@@ -52,6 +57,7 @@ func (p *Proxy) outbound(pl *plan, r *config.Outbound) (*side, error) {
 		target: r.Spec.Target, service: metrics.Service{Host: host}, port: portOf(r.Spec.To),
 		declared: r.Spec.Protocol, serverFirst: r.Spec.ServerFirst,
 		key: "outbound " + r.Spec.To + " " + r.Spec.Target, open: to.open,
+		messages: to, opaque: r.Spec.Protocol != "" && !r.Spec.Protocol.IsHTTP() || to.pinned(),
 	}
 	return &side{
 		proxy: p, plan: pl, name: r.Name, listen: r.Spec.Listen, reporter: metrics.Source,
@@ -124,7 +130,7 @@ func (r *remote) open(ctx context.Context, st *stream, detected tlsctx.Protocol)
 		return r.openStream(ctx, st, address, detected)
 	})
 	if only, ok := errors.AsType[*notShared](err); ok {
-		r.plain.Store(time.Now().Add(plainFor).UnixNano())
+		r.noStreams.Store(time.Now().Add(plainFor).UnixNano())
 		if up := only.take(); up != nil {
 			return up, nil
 		}
@@ -155,7 +161,7 @@ func (r *remote) kind(b *backend) tlsctx.Session {
 	switch {
 	case kind == config.Mux:
 		return tlsctx.Mux
-	case kind == config.Raw, time.Now().UnixNano() < r.plain.Load(), b.carried.Load() > bulk:
+	case kind == config.Raw, time.Now().UnixNano() < r.noStreams.Load(), b.carried.Load() > bulk:
 		return tlsctx.Raw
 	default:
 		return tlsctx.Mux
@@ -224,7 +230,7 @@ func (r *remote) connect(ctx context.Context, addresses []string, detected tlsct
 		record: r.proxy.record.OpenSession(metrics.SessionInfo{
 			Side: metrics.Client, Kind: conn.Peer().Session, Peer: conn.Peer(), Remote: conn.RemoteAddr().String(),
 		}),
-		peer: conn.Peer(), verify: r.verify, retire: func() {},
+		peer: conn.Peer(), verify: r.verify, retire: func() {}, stop: func() {},
 		end: func(error) { tunnel.Abort(conn) },
 	})
 	return conn, session, nil
@@ -260,14 +266,17 @@ type sessionKey struct {
 	generation uint64 // of the own snapshot
 	address    string
 	detected   tlsctx.Protocol
+	messages   bool // it carries messages, not streams
 }
 
-// muxSession is a session that is shared.
-type muxSession struct {
-	*tunnel.Session
+// sharedSession is a session that is shared, by streams or by requests.
+type sharedSession struct {
+	pool.Session
 
-	peer *tlsctx.Peer
-	live *liveSession
+	streams  *tunnel.Session
+	messages *http.Session
+	peer     *tlsctx.Peer
+	live     *liveSession
 }
 
 // openStream opens a stream of a shared session to the address.
@@ -280,15 +289,15 @@ func (r *remote) openStream(ctx context.Context, st *stream, address string, det
 	if info.Authority == "" {
 		info.Authority = tunnel.DefaultAuthority
 	}
-	key := sessionKey{r, snapshot.Generation, address, detected}
+	key := sessionKey{remote: r, generation: snapshot.Generation, address: address, detected: detected}
 	for range 3 { // a session may fill up or retire between the two calls
-		var shared *muxSession
+		var shared *sharedSession
 		if shared, err = r.proxy.pool.Load().Get(ctx, key); err != nil {
 			return nil, err
 		}
 		var s *tunnel.Stream
-		if s, err = shared.Open(ctx, info); err == nil {
-			return &upstream{Conn: s, peer: shared.peer, via: shared.live, session: tlsctx.Mux, address: addressOf(shared.NetConn())}, nil
+		if s, err = shared.streams.Open(ctx, info); err == nil {
+			return &upstream{Conn: s, peer: shared.peer, via: shared.live, session: tlsctx.Mux, address: addressOf(shared.streams.NetConn())}, nil
 		}
 		if !errors.Is(err, h2.ErrUnavailable) {
 			return nil, err
@@ -298,19 +307,23 @@ func (r *remote) openStream(ctx context.Context, st *stream, address string, det
 }
 
 // openSession is how the pool opens one.
-func (p *Proxy) openSession(ctx context.Context, key sessionKey) (*muxSession, error) {
+func (p *Proxy) openSession(ctx context.Context, key sessionKey) (*sharedSession, error) {
 	r := key.remote
-	conn, session, err := r.connect(ctx, []string{key.address}, key.detected, tlsctx.Mux, tlsctx.Raw)
+	want, kinds := tlsctx.Mux, []tlsctx.Session{tlsctx.Mux, tlsctx.Raw}
+	if key.messages {
+		want, kinds = tlsctx.H2, []tlsctx.Session{tlsctx.H2, tlsctx.Mux, tlsctx.Raw}
+	}
+	conn, session, err := r.connect(ctx, []string{key.address}, key.detected, kinds...)
 	if err != nil {
 		return nil, err
 	}
-	if conn.Peer().Session != tlsctx.Mux {
+	if conn.Peer().Session != want {
 		return nil, unshared(r.own(conn, session))
 	}
 	ctx, cancel := context.WithTimeout(ctx, r.plan.config.Proxy.Spec.Timeouts.Handshake)
 	defer cancel()
-	shared, err := tunnel.NewSession(ctx, conn, tunnel.Config{H2: r.plan.h2()})
-	if err != nil {
+	shared := &sharedSession{peer: conn.Peer(), live: session}
+	if err := shared.start(ctx, conn, r.plan.h2()); err != nil {
 		session.because(sessionBroken)
 		session.leave()
 		if tlsctx.ReasonOf(err) != "" {
@@ -318,12 +331,27 @@ func (p *Proxy) openSession(ctx context.Context, key sessionKey) (*muxSession, e
 		}
 		return nil, err
 	}
-	session.retire = shared.Retire
+	session.retireBy(shared.Retire)
 	p.work.Go(func() {
 		<-shared.Done()
 		session.leave()
 	})
-	return &muxSession{Session: shared, peer: conn.Peer(), live: session}, nil
+	return shared, nil
+}
+
+// start speaks HTTP/2 over the connection, and waits until the peer has taken it.
+func (s *sharedSession) start(ctx context.Context, conn *tlsctx.Conn, config h2.Config) (err error) {
+	if conn.Peer().Session == tlsctx.Mux {
+		s.streams, err = tunnel.NewSession(ctx, conn, tunnel.Config{H2: config})
+		s.Session = s.streams
+		return err
+	}
+	s.messages = http.NewSession(conn, config)
+	s.Session = s.messages
+	if err = s.messages.Await(ctx); err != nil {
+		_ = s.messages.Close()
+	}
+	return err
 }
 
 // notShared is why a session is not shared: the peer takes no such. It carries

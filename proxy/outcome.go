@@ -17,9 +17,10 @@ import (
 
 // What the stages' errors do not say.
 var (
-	errNoTarget   = errors.New("the peer asks for a target that is not configured")
-	errNoEndpoint = errors.New("no address is known to connect to")
-	errExpired    = errors.New("a certificate of the session has expired: it takes no new streams")
+	errNoTarget    = errors.New("the peer asks for a target that is not configured")
+	errNoEndpoint  = errors.New("no address is known to connect to")
+	errNotMessages = errors.New("the peer's session is for HTTP messages, and what it carries to the target is not HTTP")
+	errExpired     = errors.New("a certificate of the session has expired: it takes no new streams")
 )
 
 // outcome is what an error becomes, wherever it is told of.
@@ -52,6 +53,8 @@ func explain(err error) outcome {
 		return outcome{metrics.FlagDenied, string(denied.Reason), 403, "http_request_denied"}
 	case errors.Is(err, errNoTarget):
 		return outcome{metrics.FlagNoRoute, "no_target", 404, "destination_not_found"}
+	case errors.Is(err, errNotMessages):
+		return outcome{metrics.FlagDownstreamProtocol, "not_http", 501, "http_protocol_error"}
 	case errors.Is(err, errNoEndpoint):
 		return outcome{metrics.FlagNoHealthyUpstream, "no_endpoint", 503, "destination_unavailable"}
 	case errors.As(err, &refused):

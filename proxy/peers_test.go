@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"net/http"
 	"strings"
 	"syscall"
 	"testing"
@@ -366,4 +367,33 @@ func TestUnknownNameIsAClearError(t *testing.T) {
 	if got.Reason != "no_endpoint" || !strings.Contains(got.Err.Error(), "does-not-exist.invalid") {
 		t.Errorf("recorded %+v", got)
 	}
+}
+
+// plainSPIFFEWeb is the same for HTTP, of a version.
+func plainSPIFFEWeb(t *testing.T, domain *ca.Domain, path string, version int) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	server := &http.Server{
+		Handler: http.HandlerFunc(whoami), Protocols: new(http.Protocols),
+		TLSConfig: &tls.Config{
+			MinVersion:   tls.VersionTLS13,
+			Certificates: []tls.Certificate{ca.TLSCertificate(domain.SVID(t, path))},
+			ClientAuth:   tls.RequireAnyClientCert,
+		},
+	}
+	server.Protocols.SetHTTP1(version == 1)
+	server.Protocols.SetHTTP2(version == 2)
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		_ = server.ServeTLS(l, "", "")
+	}()
+	t.Cleanup(func() {
+		_ = server.Close()
+		<-ended
+	})
+	return l.Addr().String()
 }

@@ -65,7 +65,7 @@ func (p *Proxy) left(from *place, addresses []string) {
 		return
 	}
 	if sessions := p.pool.Load(); sessions != nil {
-		sessions.Retire(func(key sessionKey, _ *muxSession) (pool.Reason, bool) {
+		sessions.Retire(func(key sessionKey, _ *sharedSession) (pool.Reason, bool) {
 			return reasonLeft, key.remote.where == from && slices.Contains(addresses, key.address)
 		})
 	}

@@ -170,12 +170,14 @@ func sessions(configured []config.Session) []tlsctx.Session {
 	kinds := make([]tlsctx.Session, 0, len(configured))
 	for _, s := range configured {
 		switch s {
+		case config.H2:
+			kinds = append(kinds, tlsctx.H2)
 		case config.Mux:
 			kinds = append(kinds, tlsctx.Mux)
 		case config.Raw:
 			kinds = append(kinds, tlsctx.Raw)
 		case config.Auto:
-			kinds = append(kinds, tlsctx.Mux, tlsctx.Raw)
+			kinds = append(kinds, tlsctx.H2, tlsctx.Mux, tlsctx.Raw)
 		}
 	}
 	return slices.Compact(kinds)

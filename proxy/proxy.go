@@ -56,6 +56,7 @@ type Proxy struct {
 	budget *h2.Budget
 	pool   atomic.Pointer[sessionPool]
 	live   live
+	plains plains
 	where  *places
 	ruled  atomic.Pointer[ruled]
 	plan   atomic.Pointer[plan]
@@ -66,6 +67,8 @@ type Proxy struct {
 	cut       atomic.Bool     // draining had to cut a connection
 	past      sync.WaitGroup  // servers that accept no more, and have connections
 	work      sync.WaitGroup  // goroutines that end with what they serve
+	leaving   context.Context // ends when draining begins
+	leave     context.CancelFunc
 	forced    context.Context // ends when the time for draining is over
 	force     context.CancelFunc
 }
@@ -77,7 +80,7 @@ type ruled struct {
 }
 
 // sessionPool keeps the sessions that streams share.
-type sessionPool = pool.Pool[sessionKey, *muxSession]
+type sessionPool = pool.Pool[sessionKey, *sharedSession]
 
 // h2Memory bounds what HTTP/2 sessions buffer altogether, in bytes.
 const h2Memory = 256 << 20
@@ -95,6 +98,7 @@ func New(o Options) *Proxy {
 	p.where = newPlaces(p)
 	p.gate.Store(new(accept.Gate))
 	p.forced, p.force = context.WithCancel(context.Background())
+	p.leaving, p.leave = context.WithCancel(p.forced)
 	p.work.Go(func() { p.follow(p.forced) })
 	return p
 }
@@ -157,6 +161,14 @@ func (p *Proxy) swap(next *plan, bound map[string]*listener) {
 		l.take(next.sides[address])
 	}
 	p.where.keep(next)
+	p.plains.keep(next, func(end func()) {
+		p.work.Go(func() {
+			ctx, cancel := context.WithTimeout(p.leaving, next.config.Proxy.Spec.Timeouts.Drain)
+			defer cancel()
+			<-ctx.Done()
+			end()
+		})
+	})
 	p.review()
 }
 
@@ -177,10 +189,10 @@ func (p *Proxy) resize(next *plan) {
 
 func (p *Proxy) newPool(pl *plan) *sessionPool {
 	sessions := pl.config.Proxy.Spec.Sessions
-	return pool.New(pool.Config[sessionKey, *muxSession]{
+	return pool.New(pool.Config[sessionKey, *sharedSession]{
 		Open: p.openSession, Idle: sessions.Idle, MaxAge: sessions.MaxAge,
-		NotAfter: func(s *muxSession) time.Time { return s.peer.NotAfter() },
-		OnLeave:  func(_ sessionKey, s *muxSession, reason pool.Reason) { s.live.because(string(reason)) },
+		NotAfter: func(s *sharedSession) time.Time { return s.peer.NotAfter() },
+		OnLeave:  func(_ sessionKey, s *sharedSession, reason pool.Reason) { s.live.because(string(reason)) },
 	})
 }
 
@@ -231,7 +243,7 @@ func (p *Proxy) review() {
 		p.log.Info("trust or policy has changed", zap.Int("sessions_closed", n))
 	}
 	remotes := pl.remotes()
-	p.pool.Load().Retire(func(key sessionKey, _ *muxSession) (pool.Reason, bool) {
+	p.pool.Load().Retire(func(key sessionKey, _ *sharedSession) (pool.Reason, bool) {
 		return pool.ReasonStale, key.generation != snapshot.Generation || !slices.Contains(remotes, key.remote)
 	})
 }

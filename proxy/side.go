@@ -54,6 +54,12 @@ type backend struct {
 	serverFirst bool
 	key         string // under which the race remembers who speaks first
 
+	// opaque says that nothing is relayed as messages, whatever it looks like.
+	opaque bool
+
+	// messages is where requests to it go.
+	messages messenger
+
 	// open opens a connection to it for what was detected.
 	open func(ctx context.Context, st *stream, detected tlsctx.Protocol) (*upstream, error)
 

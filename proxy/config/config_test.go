@@ -90,7 +90,7 @@ func TestParse(t *testing.T) {
 		t.Errorf("labels %+v", got)
 	}
 	in := c.Inbounds[0]
-	if in.Namespace != "shop" || in.Origin != "f.yaml:18" || !reflect.DeepEqual(in.Spec.Sessions, []Session{Mux, Raw}) {
+	if in.Namespace != "shop" || in.Origin != "f.yaml:18" || !reflect.DeepEqual(in.Spec.Sessions, []Session{H2, Mux, Raw}) {
 		t.Errorf("inbound %+v", in)
 	}
 	if got := in.Spec.Targets; len(got) != 2 || got[0].ProxyProtocol != ProxyProtocolV2 || got[1].ProxyProtocol != ProxyProtocolNone {

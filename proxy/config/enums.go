@@ -30,7 +30,8 @@ const (
 func (Plaintext) values() []string { return []string{string(Deny), string(Permissive)} }
 
 // Session says how bytes are framed between proxies: Raw is one TLS connection
-// for each stream, Mux many streams on one TLS connection. Auto chooses.
+// for each stream, Mux many streams on one TLS connection, and H2 HTTP messages,
+// request by request. Auto chooses: H2 for HTTP, else Mux or Raw.
 type Session string
 
 // What a [Session] can be.
@@ -38,9 +39,12 @@ const (
 	Auto Session = "Auto"
 	Raw  Session = "Raw"
 	Mux  Session = "Mux"
+	H2   Session = "H2"
 )
 
-func (Session) values() []string { return []string{string(Auto), string(Raw), string(Mux)} }
+func (Session) values() []string {
+	return []string{string(Auto), string(Raw), string(Mux), string(H2)}
+}
 
 // ProxyProtocol says whether a PROXY protocol header is sent, and its version.
 type ProxyProtocol string

@@ -27,7 +27,7 @@ func TestInboundFlag(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want = InboundSpec{Listen: "[::1]:8443", Peers: Require, Plaintext: Permissive, Sessions: []Session{Mux, Raw}}
+	want = InboundSpec{Listen: "[::1]:8443", Peers: Require, Plaintext: Permissive, Sessions: []Session{H2, Mux, Raw}}
 	want.Targets = []Target{{Name: "pg", Address: "[::1]:5432", Protocol: "postgres", ServerFirst: true, ProxyProtocol: ProxyProtocolV2}}
 	want.AcceptProxyProtocol = in.Spec.AcceptProxyProtocol
 	if !reflect.DeepEqual(in.Spec, want) || len(want.AcceptProxyProtocol.From) != 2 || in.Name != "inbound-1-8443" {

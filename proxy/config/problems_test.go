@@ -149,7 +149,7 @@ func wrongs() map[string]wrong {
 		},
 		"inbound": {
 			resourceOf(KindInbound, "\n  listen: localhost:8443\n  sessions: [Auto]\n"),
-			[]string{`f.yaml:5: spec.listen: "localhost:8443" has no IP address`, "f.yaml:6: spec.sessions[0]: \"Auto\" is none of Mux, Raw", "f.yaml:4: spec.targets: is required"},
+			[]string{`f.yaml:5: spec.listen: "localhost:8443" has no IP address`, "f.yaml:6: spec.sessions[0]: \"Auto\" is none of H2, Mux, Raw", "f.yaml:4: spec.targets: is required"},
 			false,
 		},
 		"sessions": {resourceOf(KindInbound, "\n  listen: :1\n  sessions: []\n  targets: [{name: a, address: \"a:1\"}]\n"), []string{"f.yaml:6: spec.sessions: is required"}, false},

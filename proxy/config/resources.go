@@ -62,8 +62,9 @@ type InboundSpec struct {
 	Plaintext Plaintext `json:"plaintext" default:"Deny"`
 
 	// Sessions are the kinds of session to take, in order of preference: Raw is
-	// one TLS connection for each stream, Mux many streams on one.
-	Sessions []Session `json:"sessions" default:"Mux,Raw" check:"required" only:"Mux,Raw"`
+	// one TLS connection for each stream, Mux many streams on one, H2 HTTP
+	// messages, for targets that may speak HTTP. Auto cannot be among them.
+	Sessions []Session `json:"sessions" default:"H2,Mux,Raw" check:"required" only:"H2,Mux,Raw"`
 
 	// AcceptProxyProtocol says from whom a PROXY protocol header, version 1 or
 	// 2, is expected.

@@ -142,12 +142,19 @@ func (p *Pool[K, S]) Get(ctx context.Context, key K) (S, error) {
 	return none, ErrUnavailable
 }
 
-// Warm reports whether a session of the key can take a stream now.
-func (p *Pool[K, S]) Warm(key K) bool {
+// Warm returns the session of the key that [Pool.Get] would return without
+// waiting, if there is one.
+func (p *Pool[K, S]) Warm(key K) (session S, ok bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	e := p.entries[key]
-	return e != nil && e.best() != nil
+	if e == nil || p.closed {
+		return session, false
+	}
+	if k := e.best(); k != nil {
+		return k.session, true
+	}
+	return session, false
 }
 
 // find returns a session that is there, or the opening to wait for.
