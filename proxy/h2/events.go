@@ -53,15 +53,18 @@ func (c *Conn) resetAbsent(id uint32, code Code, reason Reason) error {
 	c.out.rstStream(id, code)
 	c.forgotten.add(id)
 	c.count(reason)
-	if err := c.madeReset(); err != nil {
+	if err := c.madeReset(reason); err != nil {
 		return err
 	}
 	return c.answered()
 }
 
 // madeReset counts a stream of the peer's that ended by RST_STREAM, from either
-// side. The lock is held.
-func (c *Conn) madeReset() error {
+// side, unless that was for want of our memory. The lock is held.
+func (c *Conn) madeReset(reason Reason) error {
+	if reason == ReasonBudget {
+		return nil
+	}
 	if l := c.config.Limits; c.role == Server && !c.resets.take(l.Resets, l.ResetsPerSecond) {
 		return failure(EnhanceYourCalm, ReasonResets)
 	}
@@ -82,7 +85,7 @@ func (c *Conn) streamErrorLocked(id uint32, code Code, reason Reason) error {
 	}
 	c.reset(s, code, reason)
 	c.count(reason)
-	if err := c.madeReset(); err != nil {
+	if err := c.madeReset(reason); err != nil {
 		return err
 	}
 	return c.answered()
@@ -162,7 +165,7 @@ func (c *Conn) onReset(id uint32, code Code) error {
 		e = &Error{Stream: id, Code: code, Reason: ReasonPeerReset, Unprocessed: code == RefusedStream && c.role == Client}
 	}
 	c.end(s, e)
-	err := c.madeReset()
+	err := c.madeReset(ReasonPeerReset)
 	told := s.busy == 0
 	s.closeDue = !told
 	c.mu.Unlock()

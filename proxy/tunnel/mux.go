@@ -206,14 +206,14 @@ func (s *Session) Streams() int { return s.conn.Streams() }
 // it has.
 func (s *Session) Retire() { s.conn.Drain() }
 
-// Close ends the session, resets its streams, and waits for its goroutines.
+// Close ends the session and resets its streams. It does not wait: see Done.
 func (s *Session) Close() error {
 	s.conn.Close(h2.NoError)
-	<-s.done
 	return nil
 }
 
-// Done is closed when the session has ended.
+// Done is closed when the session has ended, its streams with it, and no
+// goroutine of it is left.
 func (s *Session) Done() <-chan struct{} { return s.done }
 
 // Err returns how the session ended, once Done is closed: nil if in order,

@@ -73,6 +73,7 @@ func muxedOver(t testing.TB, client, server net.Conn, config Config, handle func
 	t.Cleanup(func() {
 		cancel()
 		_ = session.Close()
+		<-session.Done()
 		<-ended
 	})
 	return m
