@@ -351,10 +351,18 @@ func TestReverifyFollowsBundlesPolicyAndTime(t *testing.T) {
 	if err := untrusting.Reverify(client); ReasonOf(err) != Untrusted {
 		t.Errorf("after the authority was retired: %v", err)
 	}
+	untrusting.Policy.Time = late.Policy.Time
+	if err := untrusting.Reverify(client); ReasonOf(err) != Untrusted {
+		t.Errorf("after the authority was retired and the SVID has ended: %v", err)
+	}
 	denying := now
 	denying.Policy.Authorize = AuthorizeID()
 	if err := denying.Reverify(client); ReasonOf(err) != Unauthorized {
 		t.Errorf("after the policy changed: %v", err)
+	}
+	denying.Policy.Time = late.Policy.Time
+	if err := denying.Reverify(client); ReasonOf(err) != Unauthorized {
+		t.Errorf("after the policy changed and the SVID has ended: %v", err)
 	}
 }
 

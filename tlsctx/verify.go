@@ -179,6 +179,10 @@ func misplaced(chain []*x509.Certificate, contextCert *x509.Certificate) error {
 }
 
 func (v *Verifier) verifySVID(chain []*x509.Certificate) (spiffeid.ID, [][]*x509.Certificate, error) {
+	return v.verifySVIDAt(chain, v.Policy.now())
+}
+
+func (v *Verifier) verifySVIDAt(chain []*x509.Certificate, now time.Time) (spiffeid.ID, [][]*x509.Certificate, error) {
 	leaf := chain[0]
 	id, err := x509svid.IDFromCert(leaf)
 	switch {
@@ -189,7 +193,7 @@ func (v *Verifier) verifySVID(chain []*x509.Certificate) (spiffeid.ID, [][]*x509
 	case leaf.KeyUsage&x509.KeyUsageDigitalSignature == 0:
 		return id, nil, failure(InvalidSVID, "leaf's keyUsage lacks digitalSignature")
 	}
-	id, chains, err := x509svid.Verify(chain, v.Snapshot.Bundles, x509svid.WithTime(v.Policy.now()))
+	id, chains, err := x509svid.Verify(chain, v.Snapshot.Bundles, x509svid.WithTime(now))
 	if err != nil {
 		return id, nil, &Error{Reason: untrusted(err), Err: err}
 	}
@@ -208,17 +212,33 @@ func (v *Verifier) authorize(p *Peer) error {
 }
 
 // Reverify asks again, under the verifier's snapshot and policy, whether a peer
-// of an earlier handshake would still be taken: its chain within its validity
-// and good for the current bundles, and the peer authorised. A session that
+// of an earlier handshake would still be taken: its chain good for the current
+// bundles, the peer authorised, and its chain within its validity. A session that
 // lives long is resumption by another name; ask before every new stream, and
 // when policy or trust changes. A plaintext peer is only authorised.
+//
+// The reason [Expired] means that nothing but time speaks against the peer: it
+// proved its identity while that was valid, so that what is open may go on, and
+// nothing new may begin.
 func (v *Verifier) Reverify(p *Peer) error {
-	if p.Secured() {
-		if _, _, err := v.verifySVID(p.Certificates); err != nil {
-			return err
-		}
+	if !p.Secured() {
+		return v.authorize(p)
 	}
-	return v.authorize(p)
+	now, ends := v.Policy.now(), p.NotAfter()
+	at := now
+	if at.After(ends) {
+		at = ends
+	}
+	if _, _, err := v.verifySVIDAt(p.Certificates, at); err != nil {
+		return err
+	}
+	if err := v.authorize(p); err != nil {
+		return err
+	}
+	if now.After(ends) {
+		return failure(Expired, "peer's X.509-SVID was valid until %s", ends.Format(time.RFC3339))
+	}
+	return nil
 }
 
 // merge joins what the SPIFFE ID implies, what the CA attests and what the peer
