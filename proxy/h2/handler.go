@@ -42,8 +42,9 @@ type StreamHandler interface {
 
 	// Data is called with each piece of the body as it comes, which need not
 	// be a whole frame. The chunk is the handler's: to be sent, queued or
-	// released, and to be reported as [Stream.Consumed] when it has left. The
-	// chunk may be empty if end is set.
+	// released, and to be reported as [Stream.Consumed] when it has left. It is
+	// kept in a [Queue], which does not let a short chunk hold a large buffer.
+	// The chunk may be empty if end is set.
 	Data(s *Stream, chunk Chunk, end bool)
 
 	// Sent is called when n bytes that [Stream.Send] had queued are on their
