@@ -67,9 +67,7 @@ func (p *Proxy) drain(ctx context.Context, released bool) bool {
 // end ends what has nothing left to do.
 func (p *Proxy) end() {
 	p.force()
-	if sessions := p.pool.Load(); sessions != nil {
-		sessions.Close()
-	}
+	p.pool.Close()
 	for _, s := range p.live.all() { // sessions without streams
 		s.end(errDrained)
 	}

@@ -292,7 +292,7 @@ func (r *remote) openStream(ctx context.Context, st *stream, address string, det
 	key := sessionKey{remote: r, generation: snapshot.Generation, address: address, detected: detected}
 	for range 3 { // a session may fill up or retire between the two calls
 		var shared *sharedSession
-		if shared, err = r.proxy.pool.Load().Get(ctx, key); err != nil {
+		if shared, err = r.proxy.pool.Get(ctx, key); err != nil {
 			return nil, err
 		}
 		var s *tunnel.Stream

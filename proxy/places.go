@@ -64,11 +64,9 @@ func (p *Proxy) left(from *place, addresses []string) {
 	if len(addresses) == 0 {
 		return
 	}
-	if sessions := p.pool.Load(); sessions != nil {
-		sessions.Retire(func(key sessionKey, _ *sharedSession) (pool.Reason, bool) {
-			return reasonLeft, key.remote.where == from && slices.Contains(addresses, key.address)
-		})
-	}
+	p.pool.Retire(func(key sessionKey, _ *sharedSession) (pool.Reason, bool) {
+		return reasonLeft, key.remote.where == from && slices.Contains(addresses, key.address)
+	})
 }
 
 // reasonLeft: the name that a session was opened to has its address no longer.

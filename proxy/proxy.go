@@ -54,7 +54,7 @@ type Proxy struct {
 	memory atomic.Pointer[detect.Memory]
 	gate   atomic.Pointer[accept.Gate]
 	budget *h2.Budget
-	pool   atomic.Pointer[sessionPool]
+	pool   *sessionPool
 	live   live
 	plains plains
 	where  *places
@@ -95,6 +95,7 @@ func New(o Options) *Proxy {
 		budget:    h2.NewBudget(h2Memory),
 		listeners: make(map[string]*listener),
 	}
+	p.pool = p.newPool()
 	p.where = newPlaces(p)
 	p.gate.Store(new(accept.Gate))
 	p.forced, p.force = context.WithCancel(context.Background())
@@ -179,18 +180,12 @@ func (p *Proxy) resize(next *plan) {
 		p.gate.Store(&accept.Gate{Max: spec.Limits.Handshakes, MaxPerSource: spec.Limits.HandshakesPerSource})
 		p.memory.Store(&detect.Memory{MaxSpeculations: spec.Limits.Speculations})
 	}
-	if old != nil && old.config.Proxy.Spec.Sessions == spec.Sessions {
-		return
-	}
-	if before := p.pool.Swap(p.newPool(next)); before != nil {
-		p.work.Go(before.Close)
-	}
+	p.pool.Keep(spec.Sessions.Idle, spec.Sessions.MaxAge)
 }
 
-func (p *Proxy) newPool(pl *plan) *sessionPool {
-	sessions := pl.config.Proxy.Spec.Sessions
+func (p *Proxy) newPool() *sessionPool {
 	return pool.New(pool.Config[sessionKey, *sharedSession]{
-		Open: p.openSession, Idle: sessions.Idle, MaxAge: sessions.MaxAge,
+		Open:     p.openSession,
 		NotAfter: func(s *sharedSession) time.Time { return s.peer.NotAfter() },
 		OnLeave:  func(_ sessionKey, s *sharedSession, reason pool.Reason) { s.live.because(string(reason)) },
 	})
@@ -243,7 +238,7 @@ func (p *Proxy) review() {
 		p.log.Info("trust or policy has changed", zap.Int("sessions_closed", n))
 	}
 	remotes := pl.remotes()
-	p.pool.Load().Retire(func(key sessionKey, _ *sharedSession) (pool.Reason, bool) {
+	p.pool.Retire(func(key sessionKey, _ *sharedSession) (pool.Reason, bool) {
 		return pool.ReasonStale, key.generation != snapshot.Generation || !slices.Contains(remotes, key.remote)
 	})
 }

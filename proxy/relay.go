@@ -253,7 +253,7 @@ func (r *remote) message(ctx context.Context, spoken tlsctx.Protocol) (http.Upst
 	var found *sharedSession
 	for _, address := range r.dialer.Order(addresses) { // one after the other: a request may wait, and be sent once
 		key := sessionKey{remote: r, generation: snapshot.Generation, address: address, detected: spoken, messages: true}
-		if found, err = r.proxy.pool.Load().Get(ctx, key); err == nil {
+		if found, err = r.proxy.pool.Get(ctx, key); err == nil {
 			return found.messages, nil
 		}
 		if only, ok := errors.AsType[*notShared](err); ok {
@@ -285,7 +285,7 @@ func (r *remote) warm(spoken tlsctx.Protocol) http.Upstream {
 		address = r.dialer.Order(known.Addresses)[0]
 	}
 	key := sessionKey{remote: r, generation: snapshot.Generation, address: address, detected: spoken, messages: true}
-	if s, ok := r.proxy.pool.Load().Warm(key); ok {
+	if s, ok := r.proxy.pool.Warm(key); ok {
 		return s.messages
 	}
 	return nil

@@ -117,6 +117,14 @@ type opening[S Session] struct {
 	abandoned bool // nobody waits any more: the next caller opens anew
 }
 
+// Keep changes how long sessions without streams are kept, and how long sessions
+// take new streams, for those that are opened from now on; see [Config].
+func (p *Pool[K, S]) Keep(idle, maxAge time.Duration) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.config.Idle, p.config.MaxAge = idle, maxAge
+}
+
 // New returns an empty pool.
 func New[K comparable, S Session](config Config[K, S]) *Pool[K, S] {
 	return &Pool[K, S]{config: config, entries: make(map[K]*entry[S])}
@@ -263,11 +271,14 @@ func (p *Pool[K, S]) keep(key K, e *entry[S], k *kept[S]) {
 
 // watch returns why the session has to leave.
 func (p *Pool[K, S]) watch(k *kept[S]) Reason {
-	old := after(p.config.MaxAge)
+	p.mu.Lock()
+	maxAge, patience := p.config.MaxAge, p.config.Idle
+	p.mu.Unlock()
+	old := after(maxAge)
 	defer old.Stop()
 	expired := after(p.untilExpiry(k.session))
 	defer expired.Stop()
-	idle := after(p.config.Idle)
+	idle := after(patience)
 	defer idle.Stop()
 	quiet := false
 	for {
@@ -288,7 +299,7 @@ func (p *Pool[K, S]) watch(k *kept[S]) Reason {
 			} else {
 				quiet = true
 			}
-			idle.Reset(p.config.Idle)
+			idle.Reset(patience)
 		}
 	}
 }
