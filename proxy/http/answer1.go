@@ -30,13 +30,13 @@ func (s *server1) respond(x *exchange, r *message.Response, end bool) {
 	o.Close = s.closing.Load() && o.Body != h1.Tunnel
 	o.KeepAlive = !o.Close && x.in.Minor == 0
 	s.mu.Lock()
-	s.framing = o.Body
+	s.framing, s.left = o.Body, r.Length
 	s.mu.Unlock()
 	s.out.End(h1.AppendResponse(s.out.Begin(), r, o), 0)
-	if o.Body == h1.Tunnel {
-		s.out.Flush()
+	if o.Body == h1.Tunnel { // said before the client can know, and end its direction
 		s.tunnel.Store(true)
 		s.turn.done()
+		s.out.Flush()
 	}
 }
 
@@ -70,11 +70,18 @@ func announced(fields []message.Field) bool {
 func (s *server1) data(x *exchange, chunk h2.Chunk, end bool) {
 	s.mu.Lock()
 	framing := s.framing
-	if framing != h1.NoBody {
+	if framing == h1.Sized {
+		s.left -= int64(chunk.Len())
+	}
+	tooMuch := framing == h1.Sized && s.left < 0 // it would be read as another response
+	if framing != h1.NoBody && !tooMuch {
 		s.unsent += chunk.Len()
 	}
 	s.mu.Unlock()
-	if framing == h1.NoBody {
+	if tooMuch {
+		s.closing.Store(true)
+	}
+	if framing == h1.NoBody || tooMuch {
 		n := chunk.Len()
 		chunk.Release()
 		x.downSent(n)

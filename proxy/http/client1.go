@@ -366,7 +366,8 @@ type attempt1 struct {
 	method   string   // as written
 	chunked  bool
 	tunnel   bool
-	complete bool // the request has been written to its end; under conn.mu
+	left     int64 // of content of a stated length
+	complete bool  // the request has been written to its end; under conn.mu
 }
 
 func (a *attempt1) prepare(ctx context.Context) *Failure {
@@ -393,6 +394,7 @@ func (a *attempt1) request(r *message.Request, end bool) *Failure {
 		r.Length = message.Unknown // trailers have no room behind content of a stated length
 	}
 	a.chunked = r.Length == message.Unknown && !a.tunnel
+	a.left = r.Length
 	c := a.conn
 	c.mu.Lock()
 	if c.dead {
@@ -445,6 +447,12 @@ func (a *attempt1) ours(content int, end bool) bool {
 
 func (a *attempt1) data(chunk h2.Chunk, end bool) {
 	defer chunk.Release()
+	if !a.chunked && !a.tunnel {
+		if a.left -= int64(chunk.Len()); a.left < 0 {
+			a.cancel() // more than was stated would be read as another request
+			return
+		}
+	}
 	if !a.ours(chunk.Len(), end && !a.tunnel) {
 		return
 	}

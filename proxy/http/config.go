@@ -58,7 +58,8 @@ type Timeouts struct {
 	// Header is how long a head may take from its first byte (10 s). (HTTP/1.)
 	Header time.Duration
 
-	// Idle is how long a connection is kept without a request (5 min).
+	// Idle is how long a connection is kept without a request (5 min); one of
+	// HTTP/2 up to twice as long.
 	Idle time.Duration
 
 	// Body is how long a body may stand still that is expected from a client
@@ -67,6 +68,10 @@ type Timeouts struct {
 
 	// Write is how long writing 64 KiB may take (30 s).
 	Write time.Duration
+
+	// HalfOpen is how long a tunnel is kept of which one direction has ended
+	// and the other stands still (5 min).
+	HalfOpen time.Duration
 
 	// Request is how long a request may take until its response begins,
 	// attempts included, and Try how long one attempt may (none).
@@ -166,6 +171,7 @@ func New(config Config) *Relay {
 	t.Header = orDefault(t.Header, 10*time.Second)
 	t.Idle = orDefault(t.Idle, 5*time.Minute)
 	t.Body = orDefault(t.Body, 5*time.Minute)
+	t.HalfOpen = orDefault(t.HalfOpen, 5*time.Minute)
 	t.Write = orDefault(t.Write, h1.DefaultWriteTimeout)
 	t.Request, t.Try = max(t.Request, 0), max(t.Try, 0)
 

@@ -94,10 +94,12 @@ type exchange struct {
 	begun     bool     // the final response's head has been passed on
 	tunnel    bool     // and what follows is a tunnel
 	respEnded bool     // the tunnel's other direction has ended
-	finished  bool     // nothing more is passed to the client
+	last      bool     // the last of the response is being passed to the client
+	finished  bool     // nothing more is
 	failing   *Failure // why this side cancels the attempt
 	interim   int
-	timer     *time.Timer
+	moved     int64       // bytes of a tunnel when it was last looked at
+	timer     *time.Timer // of the request; once there is a tunnel, of its half-open state
 	trial     *time.Timer
 
 	ask    Ask
@@ -154,7 +156,8 @@ func (x *exchange) release() {
 	x.up, x.flowing, x.cancel = nil, false, nil
 	x.ended, x.endGiven, x.trailer = false, false, x.trailer[:0]
 	x.replay, x.replayable, x.resent, x.sent, x.credited = x.replay[:0], false, false, 0, 0
-	x.begun, x.tunnel, x.respEnded, x.finished, x.failing, x.interim = false, false, false, false, nil, 0
+	x.last = false
+	x.begun, x.tunnel, x.respEnded, x.finished, x.failing, x.interim, x.moved = false, false, false, false, nil, 0, 0
 	x.down2.release()
 	x.down2, x.up1, x.ask = stream2{}, attempt1{}, Ask{}
 	x.up2.reset()
@@ -359,6 +362,9 @@ func (x *exchange) requestData(chunk h2.Chunk, end bool) {
 	up := x.up
 	x.endGiven = x.endGiven || end
 	done := end && x.tunnel && x.respEnded
+	if end && x.tunnel && !done {
+		x.watchHalfOpen()
+	}
 	x.mu.Unlock()
 	up.data(chunk, end)
 	if done {
@@ -440,7 +446,7 @@ func (x *exchange) downClosed(err error) {
 // downGone says that the client is gone, unless it has been answered.
 func (x *exchange) downGone(err error) {
 	x.mu.Lock()
-	over := x.finished
+	over := x.finished || x.last
 	x.mu.Unlock()
 	if !over {
 		x.abandon(&Failure{Reason: ClientGone, Err: err})
@@ -451,7 +457,7 @@ func (x *exchange) downGone(err error) {
 // request is not what it should be. Who still listens is told why.
 func (x *exchange) abandon(f *Failure) {
 	x.mu.Lock()
-	if x.finished {
+	if x.finished || x.last {
 		x.mu.Unlock()
 		return
 	}

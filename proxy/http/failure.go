@@ -28,6 +28,7 @@ const (
 	TooLarge        Reason = "request_too_large"   // a head past its limits
 	SlowRequest     Reason = "request_timeout"     // the client was too slow
 	NotSupported    Reason = "not_supported"       // what the request asks for is not offered here
+	HalfOpen        Reason = "half_open_idle"      // a tunnel of which one direction had ended stood still
 	ClientGone      Reason = "client_gone"         // the client went away; nobody is told
 )
 

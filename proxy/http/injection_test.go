@@ -141,8 +141,8 @@ func TestInjection(t *testing.T) {
 		r := record(t)
 		p := start(t, tlsctx.HTTP2, to(plain(t, r.address, tlsctx.HTTP1)))
 		status := frames(t, p, fields, "abc", nil)
-		if status == "200" && fields[4].Value == "99" {
-			status = "reset" // the server answered before the content was seen to be too short
+		if v := fields[len(fields)-1].Value; status == "200" && (v == "99" || v == "0") {
+			status = "reset" // the server answered before the content was seen to be too short, or to come
 		}
 		if status != "400" && status != "reset" && status != "closed" && status != "501" {
 			t.Errorf("%q: answered %s", fields[4:], status)

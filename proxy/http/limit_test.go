@@ -17,11 +17,11 @@ import (
 // the connection ends; one without a request just ends.
 func TestSlow(t *testing.T) {
 	p := start(t, tlsctx.HTTP1, with(to(plain(t, app(t, echo), tlsctx.HTTP1)), func(c *Config) {
-		c.Timeouts.Header, c.Timeouts.Body, c.Timeouts.Idle = time.Millisecond, time.Millisecond, time.Millisecond
+		c.Timeouts.Header, c.Timeouts.Body = time.Millisecond, time.Millisecond
 	}))
 	for _, text := range []string{
 		"GET / HTTP/1.1\r\nHost: h\r\nA:",
-		"GE",
+		"GE", "\r\n",
 		"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 10\r\n\r\nabc",
 		"POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nab",
 		"POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\nA",
@@ -34,10 +34,8 @@ func TestSlow(t *testing.T) {
 		}
 		c.ended()
 	}
-	p.dial().ended()
-	c := p.dial()
-	c.send("\r\n")
-	c.response("GET")
+	idle := start(t, tlsctx.HTTP1, with(to(plain(t, app(t, echo), tlsctx.HTTP1)), func(c *Config) { c.Timeouts.Idle = time.Millisecond }))
+	idle.dial().ended()
 }
 
 // TestNeverRead: clients that never read their responses stop themselves, and

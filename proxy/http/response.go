@@ -51,6 +51,7 @@ func (x *exchange) upResponse(up attempt, r *message.Response, end bool) {
 		return
 	}
 	x.begin(r)
+	x.last = end && !x.tunnel
 	x.mu.Unlock()
 	x.down.respond(x, r, end)
 	if end {
@@ -89,6 +90,7 @@ func (x *exchange) upData(up attempt, chunk h2.Chunk, end bool) {
 		return
 	}
 	x.record.ResponseBytes += int64(chunk.Len())
+	x.last = end && !x.tunnel
 	x.mu.Unlock()
 	x.down.data(x, chunk, end)
 	if end {
@@ -106,6 +108,7 @@ func (x *exchange) upTrailers(up attempt, fields []message.Field) {
 	if x.record.IsGRPC {
 		x.noteGRPC(fields)
 	}
+	x.last = !x.tunnel
 	x.mu.Unlock()
 	x.out.Fields = h1.DropForbidden(append(x.out.Fields[:0], fields...))
 	if len(x.out.Fields) == 0 {
@@ -142,6 +145,9 @@ func (x *exchange) responseEnded() {
 	x.mu.Lock()
 	x.respEnded = true
 	goesOn := x.tunnel && !x.ended
+	if goesOn {
+		x.watchHalfOpen()
+	}
 	x.mu.Unlock()
 	if goesOn {
 		x.down.flush()
@@ -159,6 +165,7 @@ func (x *exchange) complete() {
 	}
 	x.finished = true
 	up, ended := x.up, x.ended
+	x.stop(&x.timer)
 	x.holdLocked()
 	x.mu.Unlock()
 	x.finish(nil)
@@ -172,6 +179,38 @@ func (x *exchange) complete() {
 
 // holdLocked takes a reference. The lock is held.
 func (x *exchange) holdLocked() { x.refs++ }
+
+// watchHalfOpen starts the watch of a tunnel of which one direction has ended. The
+// lock is held.
+func (x *exchange) watchHalfOpen() {
+	d := x.relay.config.Timeouts.HalfOpen
+	if d <= 0 || x.timer != nil || x.finished {
+		return
+	}
+	x.refs++
+	x.timer = time.AfterFunc(d, x.lookHalfOpen)
+	x.moved = x.record.RequestBytes + x.record.ResponseBytes
+}
+
+// lookHalfOpen ends a half-open tunnel through which nothing has come for a whole
+// period.
+func (x *exchange) lookHalfOpen() {
+	x.mu.Lock()
+	x.timer = nil
+	moved := x.record.RequestBytes + x.record.ResponseBytes
+	switch {
+	case x.finished:
+	case moved != x.moved:
+		x.watchHalfOpen()
+	default:
+		x.mu.Unlock()
+		x.abandon(&Failure{Reason: HalfOpen})
+		x.release()
+		return
+	}
+	x.mu.Unlock()
+	x.release()
+}
 
 // upClosed says that an attempt is over: with nil in order, else with why. It
 // gives up the attempt's reference.

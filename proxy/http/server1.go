@@ -19,7 +19,7 @@ const (
 	// request that has been answered before it was complete, so that the
 	// answer is not lost in a reset (RFC 9112, section 9.6).
 	lingerTime  = 2 * time.Second
-	lingerBytes = 256 << 10
+	lingerBytes = 16 << 20
 )
 
 // past is a deadline that ends a read at once.
@@ -52,7 +52,8 @@ type server1 struct {
 	mu      sync.Mutex
 	x       *exchange // nil when it has been answered
 	framing h1.Framing
-	unsent  int // bytes of content that have been queued and not been sent
+	left    int64 // of content of a stated length
+	unsent  int   // bytes of content that have been queued and not been sent
 
 	lingering bool
 }

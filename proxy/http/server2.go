@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"net"
+	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/hallmark-mesh/hallmark/proxy/h2"
 	"github.com/hallmark-mesh/hallmark/proxy/http/message"
@@ -19,7 +21,7 @@ type server2 struct {
 	source *Source
 	told   *told
 
-	draining atomic.Bool
+	requests atomic.Uint64 // how many there have been
 }
 
 // serveH2 relays the requests of a connection of HTTP/2.
@@ -34,12 +36,53 @@ func (r *Relay) serveH2(ctx context.Context, c *Connection) error {
 	}
 	s := &server2{relay: r, ctx: ctx, source: c.Source, told: r.fields.of(c.Source)}
 	conn := h2.New(withPeeked(c.Conn, c.Peeked), h2.Server, config, s)
-	stop := context.AfterFunc(c.Drain, func() {
-		s.draining.Store(true)
-		conn.Drain()
-	})
+	stop := context.AfterFunc(c.Drain, conn.Drain)
 	defer stop()
+	if idle := r.config.Timeouts.Idle; idle > 0 {
+		w := &idleWatch{server: s, conn: conn, idle: idle}
+		w.start()
+		defer w.stop()
+	}
 	return conn.Run(ctx)
+}
+
+// idleWatch drains a connection that has carried nothing for a whole period.
+type idleWatch struct {
+	server *server2
+	conn   *h2.Conn
+	idle   time.Duration
+	last   uint64 // requests when it last looked
+
+	mu    sync.Mutex
+	timer *time.Timer // nil once stopped
+}
+
+func (w *idleWatch) start() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.timer = time.AfterFunc(w.idle, w.look)
+}
+
+func (w *idleWatch) stop() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.timer.Stop()
+	w.timer = nil
+}
+
+func (w *idleWatch) look() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.timer == nil {
+		return
+	}
+	now := w.server.requests.Load()
+	if now == w.last && w.conn.Streams() == 0 {
+		w.conn.Drain()
+		return
+	}
+	w.last = now
+	w.timer.Reset(w.idle)
 }
 
 // withPeeked returns a connection from which peeked is read first.
@@ -77,6 +120,7 @@ func (s *server2) Changed(*h2.Conn) {}
 
 // Accept starts an exchange for a request.
 func (s *server2) Accept(stream *h2.Stream, h *h2.Headers, end bool) h2.StreamHandler {
+	s.requests.Add(1)
 	x := s.relay.newExchange(s.ctx, s.source, s.told, nil)
 	d := &x.down2
 	*d = stream2{x: x, server: s, stream: stream}
