@@ -63,6 +63,11 @@ type Rules struct {
 	// labels. Of any other, only the principal is told.
 	Foreign []spiffeid.TrustDomain
 
+	// Cluster is the cluster of the workloads of our own trust domain of which
+	// no attribute says it; "" leaves their label out. Kiali shows nothing
+	// that has a namespace and is in no cluster it has heard of.
+	Cluster string
+
 	// Labels says which attributes fill which label; nil means
 	// [DefaultLabels].
 	Labels Labels

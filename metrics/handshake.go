@@ -165,6 +165,22 @@ type life struct {
 	closed        *openSet
 	streams       *prometheus.GaugeVec
 	streamsOpened *prometheus.CounterVec
+
+	dialled, accepted streams
+}
+
+// streams count those of sessions of one side.
+type streams struct {
+	open   prometheus.Gauge
+	opened prometheus.Counter
+}
+
+// stream returns the counters of the side.
+func (l *life) stream(side Side) *streams {
+	if side == Client {
+		return &l.dialled
+	}
+	return &l.accepted
 }
 
 func newLife(overflows *prometheus.CounterVec) life {
@@ -177,8 +193,7 @@ func newLife(overflows *prometheus.CounterVec) life {
 		streamsOpened: counters("hallmark_streams_opened_total", "Streams that sessions have carried.", "side"),
 	}
 	for _, side := range []Side{Client, Server} {
-		l.streams.WithLabelValues(string(side))
-		l.streamsOpened.WithLabelValues(string(side))
+		*l.stream(side) = streams{l.streams.WithLabelValues(string(side)), l.streamsOpened.WithLabelValues(string(side))}
 	}
 	return l
 }
@@ -196,10 +211,3 @@ func (p *process) sessionClosed(side Side, kind tlsctx.Session, reason string) {
 	p.life.open.WithLabelValues(string(side), sessionLabel(kind)).Dec()
 	p.life.closed.inc(openKey{string(side), sessionLabel(kind), orNone(reason)})
 }
-
-func (p *process) streamOpened(side Side) {
-	p.life.streams.WithLabelValues(string(side)).Inc()
-	p.life.streamsOpened.WithLabelValues(string(side)).Inc()
-}
-
-func (p *process) streamClosed(side Side) { p.life.streams.WithLabelValues(string(side)).Dec() }

@@ -9,10 +9,13 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 )
 
-// istioNames are Istio's standard TCP metrics, with the labels that ztunnel
-// gives them.
+// istioNames are Istio's standard metrics: those of TCP with the labels that
+// ztunnel gives them, those of requests with the ones that sidecars do.
 type istioNames struct {
-	opened, closed, sent, received *prometheus.Desc
+	opened, closed, sent, received    *prometheus.Desc
+	requests, duration                *prometheus.Desc
+	requestBytes, responseBytes       *prometheus.Desc
+	requestMessages, responseMessages *prometheus.Desc
 }
 
 // flagsLabel is the one label that the end of a connection sets.
@@ -40,7 +43,7 @@ func (s *series) values() []string {
 	if s.secured {
 		security = "mutual_tls"
 	}
-	values := []string{string(s.reporter), "tcp", security}
+	values := []string{string(s.reporter), s.protocol, security}
 	for _, end := range []*identityLabels{source, destination} {
 		values = append(values, end.values[:]...)
 		values = append(values, end.principal)
@@ -50,7 +53,15 @@ func (s *series) values() []string {
 
 func newIstioNames() *istioNames {
 	labels := append(istioLabels(), flagsLabel)
+	requests := append(istioLabels(), answerLabels()...)
 	return &istioNames{
+		requests:         prometheus.NewDesc("istio_requests_total", "Requests.", requests, nil),
+		duration:         prometheus.NewDesc("istio_request_duration_milliseconds", "How long requests took, from their head to the end of the response.", requests, nil),
+		requestBytes:     prometheus.NewDesc("istio_request_bytes", "Bytes of the bodies of requests.", requests, nil),
+		responseBytes:    prometheus.NewDesc("istio_response_bytes", "Bytes of the bodies of responses.", requests, nil),
+		requestMessages:  prometheus.NewDesc("istio_request_messages_total", "Messages of gRPC that clients sent.", istioLabels(), nil),
+		responseMessages: prometheus.NewDesc("istio_response_messages_total", "Messages of gRPC that servers sent.", istioLabels(), nil),
+
 		opened:   prometheus.NewDesc("istio_tcp_connections_opened_total", "TCP connections opened.", labels, nil),
 		closed:   prometheus.NewDesc("istio_tcp_connections_closed_total", "TCP connections closed.", labels, nil),
 		sent:     prometheus.NewDesc("istio_tcp_sent_bytes_total", "Bytes that the destination sent to the source: the response, whoever reports.", labels, nil),
@@ -59,7 +70,10 @@ func newIstioNames() *istioNames {
 }
 
 func (n *istioNames) describe(ch chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{n.opened, n.closed, n.sent, n.received} {
+	for _, d := range []*prometheus.Desc{
+		n.opened, n.closed, n.sent, n.received, n.requests, n.duration,
+		n.requestBytes, n.responseBytes, n.requestMessages, n.responseMessages,
+	} {
 		ch <- d
 	}
 }
@@ -71,8 +85,9 @@ type rendered struct {
 	created *timestamppb.Timestamp
 }
 
-// render returns the labels, made once. traffic.collecting is held.
-func (s *series) render(f Flag) *rendered {
+// render returns the labels but those that the end sets, made once.
+// traffic.collecting is held.
+func (s *series) render() *rendered {
 	r := s.rendered.Load()
 	if r == nil {
 		r = &rendered{created: timestamppb.New(s.created)}
@@ -80,14 +95,25 @@ func (s *series) render(f Flag) *rendered {
 		for i, name := range istioLabels() {
 			r.common = append(r.common, label(name, values[i]))
 		}
+		r.common = r.with()
 		s.rendered.Store(r)
 	}
-	if r.byFlag[f] == nil {
-		pairs := append(slices.Clone(r.common), label(flagsLabel, f.String()))
-		slices.SortFunc(pairs, func(a, b *dto.LabelPair) int { return strings.Compare(a.GetName(), b.GetName()) })
-		r.byFlag[f] = pairs
-	}
 	return r
+}
+
+// flagged returns the labels of connections that ended so, made once.
+func (r *rendered) flagged(f Flag) []*dto.LabelPair {
+	if r.byFlag[f] == nil {
+		r.byFlag[f] = r.with(label(flagsLabel, f.String()))
+	}
+	return r.byFlag[f]
+}
+
+// with returns the common labels and more of them, sorted.
+func (r *rendered) with(more ...*dto.LabelPair) []*dto.LabelPair {
+	pairs := append(slices.Clone(r.common), more...)
+	slices.SortFunc(pairs, func(a, b *dto.LabelPair) int { return strings.Compare(a.GetName(), b.GetName()) })
+	return pairs
 }
 
 func label(name, value string) *dto.LabelPair {
@@ -114,7 +140,7 @@ func (s *sample) Write(m *dto.Metric) error {
 
 // collect exports one combination. Bytes and openings have no flag yet.
 func (n *istioNames) collect(ch chan<- prometheus.Metric, s *series) {
-	r := s.render(FlagNone)
+	r := s.render()
 	for _, m := range []struct {
 		desc  *prometheus.Desc
 		value uint64
@@ -123,12 +149,11 @@ func (n *istioNames) collect(ch chan<- prometheus.Metric, s *series) {
 		{n.received, s.sent.Load()}, // Istio stands at the destination, whoever reports
 		{n.sent, s.received.Load()},
 	} {
-		ch <- &sample{m.desc, r.byFlag[FlagNone], r.created, float64(m.value)}
+		ch <- &sample{m.desc, r.flagged(FlagNone), r.created, float64(m.value)}
 	}
 	for f := range Flag(flags) {
 		if closed := s.closed[f].Load(); closed > 0 {
-			r := s.render(f)
-			ch <- &sample{n.closed, r.byFlag[f], r.created, float64(closed)}
+			ch <- &sample{n.closed, r.flagged(f), r.created, float64(closed)}
 		}
 	}
 }

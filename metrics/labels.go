@@ -31,6 +31,7 @@ const (
 const (
 	slotCount     = 7
 	namespaceSlot = 1
+	clusterSlot   = 4
 )
 
 func slots() [slotCount]Label {
@@ -117,7 +118,17 @@ func allLabels(value string) identityLabels {
 	for i := range l.values {
 		l.values[i] = value
 	}
+	if value == unknown { // Kiali ignores whatever has a namespace and says that it does not know the cluster
+		l.values[clusterSlot] = ""
+	}
 	return l
+}
+
+// settle fills in the cluster that nothing was known of.
+func (l *identityLabels) settle(cluster string) {
+	if l.values[clusterSlot] == "" && cluster != "" {
+		l.values[clusterSlot] = clean(cluster)
+	}
 }
 
 // resolve returns the labels of an end of which peer says who it is; nil is

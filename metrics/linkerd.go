@@ -13,6 +13,7 @@ import (
 type linkerdNames struct {
 	opened, closed, open, read, written *prometheus.Desc
 	retired                             linkerdSums
+	requests                            linkerdRequests
 }
 
 // linkerdKey are the values of linkerdLabels: what linkerd tells connections
@@ -38,12 +39,14 @@ func newLinkerdNames() *linkerdNames {
 		open:    prometheus.NewDesc("tcp_open_connections", "Connections open now (linkerd's name).", labels, nil),
 		read:    prometheus.NewDesc("tcp_read_bytes_total", "Bytes read from peers (linkerd's name).", labels, nil),
 		written: prometheus.NewDesc("tcp_write_bytes_total", "Bytes written to peers (linkerd's name).", labels, nil),
-		retired: make(linkerdSums),
+		retired: make(linkerdSums), requests: newLinkerdRequests(),
 	}
 }
 
 func (n *linkerdNames) describe(ch chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{n.opened, n.closed, n.open, n.read, n.written} {
+	for _, d := range []*prometheus.Desc{
+		n.opened, n.closed, n.open, n.read, n.written, n.requests.requests, n.requests.responses, n.requests.latency,
+	} {
 		ch <- d
 	}
 }
@@ -98,14 +101,22 @@ func (sums linkerdSums) at(key linkerdKey) *linkerdTotals {
 }
 
 // retire remembers what a series had counted that goes.
-func (n *linkerdNames) retire(s *series) { n.retired.add(s) }
+func (n *linkerdNames) retire(s *series) {
+	if s.requests != nil {
+		n.requests.retire(s)
+		return
+	}
+	n.retired.add(s)
+}
 
 // sum adds up all series, and those that went. What no series is left of is
 // forgotten. The traffic's lock is held, as in retire.
 func (n *linkerdNames) sum(all []*series) linkerdSums {
 	sums := make(linkerdSums)
 	for _, s := range all {
-		sums.add(s)
+		if s.requests == nil {
+			sums.add(s)
+		}
 	}
 	for key, before := range n.retired {
 		t := sums[key]

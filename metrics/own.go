@@ -40,6 +40,7 @@ func (e *ownEnd) current(r *rules) *own {
 			Templates: r.Templates, Attested: r.Attested, Authorize: tlsctx.AuthorizeAny(),
 		})
 		next.labels = r.resolve(next.peer, true)
+		next.labels.settle(r.Cluster)
 	}
 	e.last.Store(next)
 	return next

@@ -20,6 +20,7 @@ type process struct {
 	life       life
 
 	connections, authorizations, limits *openSet
+	httpFailures                        *openSet
 	configGeneration, configGood        prometheus.Gauge
 	configTime                          prometheus.Gauge
 	reloads                             *prometheus.CounterVec
@@ -44,6 +45,9 @@ func newProcess(c Config) *process {
 			overflows, "decision", "rule", "reason"),
 		limits: newOpenSet("hallmark_limits_met_total",
 			"How often a limit was met.", overflows, "limit"),
+		httpFailures: newOpenSet("hallmark_http_failures_total",
+			"Requests that the proxy answered itself or whose answer did not come through, by why.",
+			overflows, "reporter", "reason"),
 		configGeneration: gauge("hallmark_config_generation",
 			"Generation of the configuration in force."),
 		configGood: gauge("hallmark_config_last_reload_successful",
@@ -68,12 +72,13 @@ func newProcess(c Config) *process {
 		p.reloads.WithLabelValues(result)
 	}
 	p.overflowOf(trafficOverflow)
+	p.overflowOf(requestsOverflow)
 	return p
 }
 
 func (p *process) collectors() []prometheus.Collector {
 	own := []prometheus.Collector{
-		p.build, p.overflows, p.connections.vec, p.authorizations.vec, p.limits.vec,
+		p.build, p.overflows, p.connections.vec, p.authorizations.vec, p.limits.vec, p.httpFailures.vec,
 		p.configGeneration, p.configGood, p.configTime, p.reloads, p.dropped, p.acceptFailures,
 	}
 	own = append(own, p.handshakes.collectors()...)
@@ -81,8 +86,20 @@ func (p *process) collectors() []prometheus.Collector {
 	return append(own, p.life.collectors()...)
 }
 
-// trafficOverflow is how the standard TCP metrics are named where they overflow.
-const trafficOverflow = "istio_tcp"
+// How the standard metrics of connections and of requests are named where they
+// overflow.
+const (
+	trafficOverflow  = "istio_tcp"
+	requestsOverflow = "istio_requests"
+)
+
+// overflowName is how the metrics of the combination are named there.
+func (c *combination) overflowName() string {
+	if c.protocol == protocolTCP {
+		return trafficOverflow
+	}
+	return requestsOverflow
+}
 
 func (p *process) overflowOf(metric string) prometheus.Counter {
 	return p.overflows.WithLabelValues(metric)

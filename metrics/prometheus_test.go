@@ -55,8 +55,8 @@ func startPrometheus(t *testing.T, target string) prometheus3 {
 	return p
 }
 
-// answer is what Prometheus answers to a query.
-type answer struct {
+// results is what Prometheus answers to a query.
+type results struct {
 	Data struct {
 		Result []struct {
 			Metric    map[string]string
@@ -67,10 +67,10 @@ type answer struct {
 }
 
 // query asks until there is a result.
-func (p prometheus3) query(t *testing.T, promql string) answer {
+func (p prometheus3) query(t *testing.T, promql string) results {
 	t.Helper()
 	for {
-		var a answer
+		var a results
 		response, err := http.Get(p.url + "/api/v1/query?query=" + url.QueryEscape(promql)) //nolint:forbidigo // a test asks a server of its own
 		if err != nil {
 			t.Fatal(err)

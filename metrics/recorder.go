@@ -3,6 +3,7 @@ package metrics
 import (
 	"fmt"
 	"net/http"
+	"sync"
 	"sync/atomic"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -21,6 +22,9 @@ type Recorder struct {
 	sessions sessions
 	traffic  *traffic
 	process  *process
+
+	requestSinks []RequestSink
+	events       sync.Pool // of *RequestEvent
 }
 
 // New returns a Recorder with a registry of its own. It refuses a table of
@@ -33,6 +37,11 @@ func New(config Config) (*Recorder, error) {
 	if err := r.Apply(config.Rules); err != nil {
 		return nil, err
 	}
+	for _, sink := range config.Sinks {
+		if s, ok := sink.(RequestSink); ok {
+			r.requestSinks = append(r.requestSinks, s)
+		}
+	}
 	r.traffic = newTraffic(r, config.Linkerd)
 	all := append(r.process.collectors(), r.traffic, newIdentityCollector(config.Identity),
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
@@ -44,8 +53,8 @@ func New(config Config) (*Recorder, error) {
 	return r, nil
 }
 
-// Apply makes other rules those of the connections that open from now on. It
-// refuses a table of labels that makes no sense, and changes nothing then.
+// Apply makes other rules those of the connections that open from now on, and of
+// all requests. It refuses a table of labels that makes no sense, and changes nothing then.
 func (r *Recorder) Apply(rules Rules) error {
 	ready, err := rules.prepare()
 	if err != nil {

@@ -161,7 +161,7 @@ func TestStandardLabels(t *testing.T) {
 		"source_principal", "spiffe://example.org/ns/shop/sa/web",
 		// What we assert of ourselves does not count for us either.
 		"destination_workload", "postgres", "destination_workload_namespace", "db", "destination_app", "postgres",
-		"destination_version", "unknown", "destination_cluster", "unknown", "destination_canonical_service", "postgres",
+		"destination_version", "unknown", "destination_cluster", "", "destination_canonical_service", "postgres",
 		"destination_canonical_revision", "unknown", "destination_principal", "spiffe://example.org/ns/db/sa/postgres",
 		"destination_service", "postgres.db.svc.cluster.local", "destination_service_name", "postgres", "destination_service_namespace", "db",
 	}
@@ -194,7 +194,7 @@ func TestNoLie(t *testing.T) {
 	}{
 		{"asserted", Rules{}, web(t, asserted...), []string{
 			"source_workload", "web", "source_app", "web", "source_canonical_service", "web", "source_version", "unknown",
-			"source_cluster", "unknown", "source_workload_namespace", "shop", "source_principal", "spiffe://example.org/ns/shop/sa/web",
+			"source_cluster", "", "source_workload_namespace", "shop", "source_principal", "spiffe://example.org/ns/shop/sa/web",
 		}},
 		{"asserted by opt-in", Rules{MinProvenance: tlsctx.Asserted}, web(t, asserted...), []string{
 			"source_workload", "billing", "source_version", "9", "source_cluster", "vault", "destination_workload", "pg",

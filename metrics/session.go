@@ -77,13 +77,24 @@ func (s *Session) Close(reason string) {
 // OpenStream counts a stream of the session; done, to be called once, its end.
 // Its bytes are counted by [ConnectionInfo].Via.
 func (s *Session) OpenStream() (done func()) {
+	s.StreamOpened()
+	return s.StreamClosed
+}
+
+// StreamOpened counts a stream of the session, without an allocation: for
+// requests. Each is to be followed by one [Session.StreamClosed]. The bytes of
+// requests are counted by [RequestsInfo].Via.
+func (s *Session) StreamOpened() {
 	s.total.Add(1)
 	s.streams.Add(1)
-	s.r.process.streamOpened(s.info.Side)
-	return func() {
-		s.streams.Add(-1)
-		s.r.process.streamClosed(s.info.Side)
-	}
+	s.r.process.life.stream(s.info.Side).open.Inc()
+	s.r.process.life.stream(s.info.Side).opened.Inc()
+}
+
+// StreamClosed counts the end of a stream.
+func (s *Session) StreamClosed() {
+	s.streams.Add(-1)
+	s.r.process.life.stream(s.info.Side).open.Dec()
 }
 
 // carried adds what a stream that ends has carried.

@@ -12,7 +12,7 @@ import (
 	"github.com/hallmark-mesh/hallmark/tlsctx"
 )
 
-// traffic counts TCP connections by who talks to whom. It is a collector of its
+// traffic counts TCP connections and requests by who talks to whom. It is a collector of its
 // own rather than a handful of vectors: one lookup serves all the metrics of a
 // combination, bytes are counted where they flow, and what is idle goes.
 type traffic struct {
@@ -20,6 +20,7 @@ type traffic struct {
 	istio   *istioNames
 	linkerd *linkerdNames // nil unless asked for
 	open    *prometheus.Desc
+	scales  scales
 
 	collecting sync.Mutex // held by a scrape
 
@@ -30,51 +31,77 @@ type traffic struct {
 // combination is what one series is counted under. Different ones have different
 // labels: a scrape fails if two series have the same.
 type combination struct {
+	protocol  string
 	reporter  Reporter
 	secured   bool
 	own, peer identityLabels
 	service   Service
 }
 
+// The values of request_protocol.
+const (
+	protocolTCP  = "tcp"
+	protocolHTTP = "http"
+	protocolGRPC = "grpc"
+)
+
 // series is what is counted under one combination.
 type series struct {
 	combination
-	created        time.Time
+	created  time.Time
+	used     atomic.Int64 // when last, in Unix nanoseconds: a request, or a connection that opened or closed
+	rendered atomic.Pointer[rendered]
+
+	// Of requests; nil of connections. Nobody says when requests end for good:
+	// one that comes when the series is gone gets another.
+	requests *requestTotals
+	gone     atomic.Bool
+
+	// Of connections.
 	opened         atomic.Uint64
 	closed         [flags]atomic.Uint64
 	sent, received atomic.Uint64 // upstream, and back
 	open           atomic.Int64
-	used           atomic.Int64 // when a connection last opened or closed, in Unix nanoseconds
-	rendered       atomic.Pointer[rendered]
 }
 
 func newTraffic(r *Recorder, linkerd bool) *traffic {
 	t := &traffic{r: r, istio: newIstioNames(), series: make(map[combination]*series)}
 	t.open = prometheus.NewDesc("hallmark_connections_open", "TCP connections that are being forwarded.", []string{"reporter"}, nil)
+	const millisecond = float64(time.Millisecond) // durations are observed in nanoseconds
+	t.scales = scales{duration: newScale(millisecond, istioBuckets()), bytes: newScale(1, istioBuckets())}
 	if linkerd {
 		t.linkerd = newLinkerdNames()
+		t.scales.firstByte = newScale(millisecond, linkerdBuckets())
 	}
 	return t
 }
 
 // begin counts a connection that opens.
 func (t *traffic) begin(info *ConnectionInfo, own *own) *series {
-	rules := own.rules
+	return t.get(own.combination(info.Reporter, info.Peer, info.Service), own.rules, info.Start)
+}
+
+// combination returns what connections with the peer are counted under.
+func (own *own) combination(reporter Reporter, peer *tlsctx.Peer, service Service) combination {
 	key := combination{
-		reporter: info.Reporter,
-		secured:  info.Peer != nil && info.Peer.Secured(),
+		protocol: protocolTCP,
+		reporter: reporter,
+		secured:  peer != nil && peer.Secured(),
 		own:      own.labels,
-		peer:     rules.resolve(info.Peer, rules.believes(info.Peer, own)),
+		peer:     own.rules.resolve(peer, own.rules.believes(peer, own)),
+	}
+	if key.secured && own.peer != nil && own.peer.ID.TrustDomain() == peer.ID.TrustDomain() {
+		key.peer.settle(own.rules.Cluster)
 	}
 	if !key.secured { // nobody has shown who they are by TLS, we neither
 		key.own.principal = unknown
 	}
 	destination := &key.peer
-	if info.Reporter == Destination {
+	if reporter == Destination {
 		destination = &key.own
 	}
-	key.service = info.Service.complete(destination.values[namespaceSlot])
-	return t.get(key, rules, info.Start)
+	key.service = service.complete(destination.values[namespaceSlot])
+	return key
 }
 
 // believes says whether the attributes of the peer's trust domain may fill
@@ -87,8 +114,8 @@ func (r *rules) believes(peer *tlsctx.Peer, own *own) bool {
 	return td != (spiffeid.TrustDomain{}) && (own.peer != nil && own.peer.ID.TrustDomain() == td || r.foreign[td])
 }
 
-// get returns the series of the combination, with one more connection open since
-// the given time.
+// get returns the series of the combination, used at the given time: with one
+// more connection open since then, if it is one of connections.
 func (t *traffic) get(key combination, rules *rules, since time.Time) *series {
 	t.mu.RLock()
 	s := t.series[key]
@@ -106,12 +133,15 @@ func (t *traffic) get(key combination, rules *rules, since time.Time) *series {
 		t.expire(rules, time.Now())
 	}
 	if s == nil && len(t.series) >= rules.MaxCombinations {
-		t.r.process.overflowOf(trafficOverflow).Inc()
+		t.r.process.overflowOf(key.overflowName()).Inc()
 		key = key.overflow()
 		s = t.series[key]
 	}
 	if s == nil {
 		s = &series{combination: key, created: since}
+		if key.protocol != protocolTCP {
+			s.requests = &requestTotals{scales: &t.scales}
+		}
 		t.series[key] = s
 	}
 	s.begin(since)
@@ -122,7 +152,7 @@ func (t *traffic) get(key combination, rules *rules, since time.Time) *series {
 func (c combination) overflow() combination {
 	ends := allLabels(overflow)
 	return combination{
-		reporter: c.reporter, secured: c.secured, own: ends, peer: ends,
+		protocol: c.protocol, reporter: c.reporter, secured: c.secured, own: ends, peer: ends,
 		service: Service{Host: overflow, Name: overflow, Namespace: overflow},
 	}
 }
@@ -134,7 +164,7 @@ func (t *traffic) expire(rules *rules, now time.Time) {
 	}
 	before := now.Add(-rules.IdleExpiry).UnixNano()
 	for key, s := range t.series {
-		if s.open.Load() == 0 && s.used.Load() <= before {
+		if s.leave(before) {
 			delete(t.series, key)
 			if t.linkerd != nil {
 				t.linkerd.retire(s)
@@ -143,10 +173,34 @@ func (t *traffic) expire(rules *rules, now time.Time) {
 	}
 }
 
+// leave reports whether the series is idle since before the given time, and of
+// requests sees to it that none is counted in it any more.
+func (s *series) leave(before int64) bool {
+	if s.open.Load() != 0 || s.used.Load() > before {
+		return false
+	}
+	s.gone.Store(true)
+	if s.used.Load() > before { // see use: one of us sees the other
+		s.gone.Store(false)
+		return false
+	}
+	return true
+}
+
+// use says that a request ends at the given time, and reports whether it can be
+// counted here.
+func (s *series) use(end time.Time) bool {
+	s.used.Store(end.UnixNano())
+	return !s.gone.Load()
+}
+
+// begin says that a connection has opened, or that requests come.
 func (s *series) begin(since time.Time) {
-	s.opened.Add(1)
-	s.open.Add(1)
 	s.used.Store(since.UnixNano())
+	if s.requests == nil {
+		s.opened.Add(1)
+		s.open.Add(1)
+	}
 }
 
 func (s *series) end(f Flag, now time.Time) {
@@ -199,6 +253,10 @@ func (t *traffic) Collect(ch chan<- prometheus.Metric) {
 	all, sums := t.take()
 	open := map[Reporter]int64{Source: 0, Destination: 0}
 	for _, s := range all {
+		if s.requests != nil {
+			t.istio.collectRequests(ch, s)
+			continue
+		}
 		open[s.reporter] += s.open.Load()
 		t.istio.collect(ch, s)
 	}
@@ -206,13 +264,20 @@ func (t *traffic) Collect(ch chan<- prometheus.Metric) {
 		ch <- prometheus.MustNewConstMetric(t.open, prometheus.GaugeValue, float64(n), string(reporter))
 	}
 	if t.linkerd != nil {
-		t.linkerd.collect(ch, sums)
+		t.linkerd.collect(ch, sums.connections)
+		t.linkerd.requests.collect(ch, sums.requests)
 	}
+}
+
+// linkerdTaken is what is exported under linkerd's names.
+type linkerdTaken struct {
+	connections linkerdSums
+	requests    linkerdRequestSums
 }
 
 // take returns what there is to export: a lock that connections wait for is not
 // held while somebody reads it.
-func (t *traffic) take() (all []*series, sums linkerdSums) {
+func (t *traffic) take() (all []*series, sums linkerdTaken) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.expire(t.r.rules.Load(), time.Now())
@@ -221,7 +286,7 @@ func (t *traffic) take() (all []*series, sums linkerdSums) {
 		all = append(all, s)
 	}
 	if t.linkerd != nil {
-		sums = t.linkerd.sum(all)
+		sums = linkerdTaken{t.linkerd.sum(all), t.linkerd.requests.sum(all)}
 	}
 	return all, sums
 }
