@@ -33,6 +33,7 @@ type listener struct {
 	server *accept.Server
 	stop   context.CancelFunc
 	served chan struct{}
+	turn   *turn
 }
 
 // socket is a listening socket that can be accepted from by one server after
@@ -46,22 +47,44 @@ type socket interface {
 // socket, with the connections in its queue, to the next.
 type turn struct {
 	socket
-	over atomic.Bool
+
+	mu   sync.Mutex
+	over bool // it takes no more connections
+	left bool // the socket is the next one's
 }
 
 // Accept returns the next connection, or net.ErrClosed once the turn is over.
 func (t *turn) Accept() (net.Conn, error) {
 	c, err := t.socket.Accept()
-	if err != nil && t.over.Load() && errors.Is(err, os.ErrDeadlineExceeded) {
+	if err != nil && t.isOver() && errors.Is(err, os.ErrDeadlineExceeded) {
 		return nil, net.ErrClosed
 	}
 	return c, err
 }
 
+func (t *turn) isOver() bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.over
+}
+
 // Close ends the turn.
 func (t *turn) Close() error {
-	t.over.Store(true)
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.over = true; t.left {
+		return nil
+	}
 	return t.SetDeadline(time.Unix(1, 0))
+}
+
+// leave makes the socket ready for the next: a Close that comes late does not
+// reach it.
+func (t *turn) leave() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.left = true
+	_ = t.SetDeadline(time.Time{})
 }
 
 // listen opens the socket of a side.
@@ -105,18 +128,17 @@ func (l *listener) start(s *side) {
 		l.proxy.record.AcceptFailed()
 		l.proxy.sampled.Warn("a connection could not be accepted", zap.String("listener", s.name), zap.Error(err))
 	}
-	_ = l.socket.SetDeadline(time.Time{})
 	ctx, stop := context.WithCancel(context.Background())
 	server := accept.NewServer(config, func(ctx context.Context, c *accept.Conn) {
 		l.open.Add(1)
 		defer l.open.Add(-1)
 		l.flow(ctx, c)
 	})
-	l.server, l.stop, l.served = server, stop, make(chan struct{})
-	served := l.served
+	l.server, l.stop, l.served, l.turn = server, stop, make(chan struct{}), &turn{socket: l.socket}
+	served, turn := l.served, l.turn
 	l.proxy.work.Go(func() {
 		defer close(served)
-		if err := server.Serve(ctx, &turn{socket: l.socket}); err != nil {
+		if err := server.Serve(ctx, turn); err != nil {
 			l.proxy.log.Error("a listener has failed: its address takes no more connections",
 				zap.String("listener", s.name), zap.String("address", l.address), zap.Error(err))
 		}
@@ -127,6 +149,7 @@ func (l *listener) start(s *side) {
 func (l *listener) pause() {
 	l.stop()
 	<-l.served
+	l.turn.leave()
 	l.proxy.letGo(l.server, 0)
 }
 
