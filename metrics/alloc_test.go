@@ -37,6 +37,31 @@ func TestAllocCounts(t *testing.T) {
 	}
 }
 
+// TestAllocRequest holds what a request costs to nothing that the collector sees.
+func TestAllocRequest(t *testing.T) {
+	f := newFixture(t, Config{Linkerd: true})
+	s := f.OpenSession(SessionInfo{Side: Server, Kind: tlsctx.H2, Peer: web(t)})
+	defer s.Close("ended")
+	info := toUs(web(t))
+	info.Via = s
+	q := f.Requests(info)
+	now := time.Now()
+	for name, request := range map[string]Request{
+		"HTTP":   {Method: "GET", Path: "/x", Status: 200, Start: now, Duration: time.Millisecond, RequestBytes: 10, ResponseBytes: 2000},
+		"gRPC":   {Method: "POST", Path: "/x", Status: 200, IsGRPC: true, Start: now, Duration: time.Millisecond, RequestMessages: 1},
+		"failed": {Status: 503, Start: now, Outcome: Outcome{Flag: FlagUpstreamFailure, Reason: "upstream_refused"}},
+	} {
+		q.Record(request)
+		if n := testing.AllocsPerRun(1000, func() {
+			s.StreamOpened()
+			q.Record(request)
+			s.StreamClosed()
+		}); n > 0 {
+			t.Errorf("%s: recording a request allocates %v times, want none", name, n)
+		}
+	}
+}
+
 // TestMemoryPerConnection keeps a guard small: there are thousands of idle ones.
 func TestMemoryPerConnection(t *testing.T) {
 	const most = 1024

@@ -2,6 +2,7 @@ package metrics
 
 import (
 	"net/http"
+	"slices"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -135,7 +136,7 @@ func (t *requestTotals) add(way answer) *answers {
 		a.firstByte = new(histogram)
 		a.firstByte.init(t.scales.firstByte)
 	}
-	more := append(have[:len(have):len(have)], a)
+	more := append(slices.Clip(have), a)
 	t.answers.Store(&more)
 	return a
 }

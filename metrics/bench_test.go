@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"testing"
+	"time"
 
 	"github.com/hallmark-mesh/hallmark/tlsctx"
 )
@@ -31,6 +32,38 @@ func BenchmarkConnectionParallel(b *testing.B) {
 			f.OpenConnection(info).Close(Outcome{})
 		}
 	})
+}
+
+// BenchmarkRequest records a request of a kind that is known, of one session.
+func BenchmarkRequest(b *testing.B) {
+	q, request := benchRequest(b)
+	b.ReportAllocs()
+	for b.Loop() {
+		q.Record(request)
+	}
+}
+
+// BenchmarkRequestParallel does it on all processors.
+func BenchmarkRequestParallel(b *testing.B) {
+	q, request := benchRequest(b)
+	b.ReportAllocs()
+	b.RunParallel(func(pb *testing.PB) {
+		for pb.Next() {
+			q.Record(request)
+		}
+	})
+}
+
+func benchRequest(b *testing.B) (*Requests, Request) {
+	f := newFixture(b, Config{})
+	s := f.OpenSession(SessionInfo{Side: Server, Kind: tlsctx.H2, Peer: web(b)})
+	b.Cleanup(func() { s.Close("ended") })
+	info := toUs(web(b))
+	info.Via = s
+	return f.Requests(info), Request{
+		Method: "GET", Authority: "shop.example", Path: "/carts/17", Status: 200, GRPC: -1,
+		RequestBytes: 64, ResponseBytes: 1024, Start: time.Now(), Duration: 1234567, FirstByte: 1200000, Attempts: 1,
+	}
 }
 
 // BenchmarkScrape answers a scrape of so many combinations with so many open

@@ -165,10 +165,10 @@ func (h *histogram) exportNative(out *dto.Histogram) (n uint64) {
 			if runs := len(out.PositiveSpan); runs > 0 && key == end {
 				*out.PositiveSpan[runs-1].Length++
 			} else {
-				out.PositiveSpan = append(out.PositiveSpan, &dto.BucketSpan{Offset: new(int32(key - end)), Length: new(uint32(1))}) //nolint:gosec // G115: within octaveCount octaves
+				out.PositiveSpan = append(out.PositiveSpan, &dto.BucketSpan{Offset: new(int32(key - end)), Length: new(uint32(1))})
 			}
-			out.PositiveDelta = append(out.PositiveDelta, int64(count)-last) //nolint:gosec // G115: a count
-			last, end = int64(count), key+1                                  //nolint:gosec // G115: a count
+			out.PositiveDelta = append(out.PositiveDelta, int64(count)-last)
+			last, end = int64(count), key+1
 		}
 	}
 	if len(out.PositiveSpan) == 0 { // by which it is known to be native

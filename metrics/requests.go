@@ -158,7 +158,7 @@ func (q *Requests) at(grpc bool, end time.Time) *resolved {
 
 // natural returns n, and 0 for what is negative.
 func natural(n int64) uint64 {
-	return uint64(max(n, 0)) //nolint:gosec // G115: not negative
+	return uint64(max(n, 0))
 }
 
 // RequestSink is a [Sink] that is told of requests as well.
