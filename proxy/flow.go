@@ -89,14 +89,15 @@ func (l *listener) carry(ctx context.Context, st *stream) (ours bool) {
 		st.down = res.Down
 		return true
 	}
+	if err == nil && res.Up == nil { // requests open it, and each is recorded by itself
+		_ = st.relay(ctx, l, res.Down, res.Protocol)
+		return false
+	}
 	record, done := s.open(st, res)
 	defer done()
-	switch {
-	case err != nil:
+	if err != nil {
 		st.refuse(err)
-	case res.Up == nil: // requests open it
-		err = st.relay(ctx, l, res.Down, res.Protocol)
-	default:
+	} else {
 		err = st.forward(ctx, res, record)
 	}
 	if st.backend != nil && err == nil {

@@ -97,6 +97,13 @@ func TestRequestsThroughThePair(t *testing.T) {
 				if n := p.client.metric(`hallmark_sessions_opened_total\{`); n != 1 {
 					t.Errorf("%v sessions were opened", n)
 				}
+				who := `source_principal="spiffe://example.org/ns/shop/sa/cart",.*source_workload="cart",source_workload_namespace="shop"`
+				eventually(t, "every request is counted by who sent it", func() bool {
+					return p.server.metric(`istio_requests_total\{.*reporter="destination".*request_protocol="http",response_code="200".*`+who) == 3
+				})
+				if n := p.client.metric(`istio_requests_total\{.*destination_workload="db".*reporter="source".*` + who); kind == "Auto" && n != 3 {
+					t.Errorf("%v requests are counted at the source", n)
+				}
 			})
 		}
 	}

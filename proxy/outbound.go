@@ -28,7 +28,8 @@ import (
 // reload that does not concern them.
 type remote struct {
 	proxy  *Proxy
-	plan   *plan // the first that spoke of it
+	plan   *plan  // the first that spoke of it
+	name   string // of the first resource
 	spec   config.OutboundSpec
 	same   string // what plans must agree on
 	expect tlsctx.Authorizer
@@ -41,6 +42,11 @@ type remote struct {
 
 	// noMessages says the same of sessions for messages.
 	noMessages atomic.Int64
+
+	// lastPeer is the server that took no such sessions last, and recorded
+	// what records the requests to it.
+	lastPeer atomic.Pointer[tlsctx.Peer]
+	recorded atomic.Pointer[serverRequests]
 }
 
 // outbound returns the side of an Outbound.
@@ -49,12 +55,8 @@ func (p *Proxy) outbound(pl *plan, r *config.Outbound) (*side, error) {
 	if err != nil {
 		return nil, err
 	}
-	host, _, err := net.SplitHostPort(r.Spec.To)
-	if err != nil {
-		host = r.Spec.To
-	}
 	b := &backend{
-		target: r.Spec.Target, service: metrics.Service{Host: host}, port: portOf(r.Spec.To),
+		target: r.Spec.Target, service: serviceOf(r.Spec.To), port: portOf(r.Spec.To),
 		declared: r.Spec.Protocol, serverFirst: r.Spec.ServerFirst,
 		key: "outbound " + r.Spec.To + " " + r.Spec.Target, open: to.open,
 		messages: to, opaque: r.Spec.Protocol != "" && !r.Spec.Protocol.IsHTTP() || to.pinned(),
@@ -64,6 +66,15 @@ func (p *Proxy) outbound(pl *plan, r *config.Outbound) (*side, error) {
 		accept: pl.accepting(r.Spec.AcceptProxyProtocol), remote: to,
 		route: func(*tlsctx.Peer) (*backend, error) { return b, nil },
 	}, nil
+}
+
+// serviceOf returns the service that an address is of.
+func serviceOf(address string) metrics.Service {
+	host, _, err := net.SplitHostPort(address)
+	if err != nil {
+		host = address
+	}
+	return metrics.Service{Host: host}
 }
 
 // remote returns what a plan connects to: the one of the plan in force where
@@ -90,7 +101,7 @@ func (p *Proxy) remote(pl *plan, r *config.Outbound) (*remote, error) {
 	}
 	spec := pl.config.Proxy.Spec
 	return &remote{
-		proxy: p, plan: pl, spec: r.Spec, same: string(text), expect: expected(r.Spec.Expect),
+		proxy: p, plan: pl, name: r.Name, spec: r.Spec, same: string(text), expect: expected(r.Spec.Expect),
 		where: where,
 		dialer: &dial.Dialer{
 			Timeout: spec.Timeouts.Dial,
@@ -275,6 +286,7 @@ type sharedSession struct {
 
 	streams  *tunnel.Session
 	messages *http.Session
+	requests *metrics.Requests // what records those that it carries
 	peer     *tlsctx.Peer
 	live     *liveSession
 }
@@ -323,6 +335,9 @@ func (p *Proxy) openSession(ctx context.Context, key sessionKey) (*sharedSession
 	ctx, cancel := context.WithTimeout(ctx, r.plan.config.Proxy.Spec.Timeouts.Handshake)
 	defer cancel()
 	shared := &sharedSession{peer: conn.Peer(), live: session}
+	if key.messages {
+		shared.requests = r.requests(conn.Peer(), session.record)
+	}
 	if err := shared.start(ctx, conn, r.plan.h2()); err != nil {
 		session.because(sessionBroken)
 		session.leave()

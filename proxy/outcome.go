@@ -10,6 +10,7 @@ import (
 
 	"github.com/hallmark-mesh/hallmark/metrics"
 	"github.com/hallmark-mesh/hallmark/proxy/dial"
+	"github.com/hallmark-mesh/hallmark/proxy/http"
 	"github.com/hallmark-mesh/hallmark/proxy/policy"
 	"github.com/hallmark-mesh/hallmark/proxy/tunnel"
 	"github.com/hallmark-mesh/hallmark/tlsctx"
@@ -155,4 +156,37 @@ func outcomeOf(ctx context.Context, err error) metrics.Outcome {
 func answerOf(err error) (status int, proxyStatus string) {
 	o := explain(err)
 	return o.status, o.proxy
+}
+
+// outcomeOfRequest is what metrics and the log are told of a request.
+func outcomeOfRequest(r *http.Record) metrics.Outcome {
+	if r.Reason == http.OK {
+		return metrics.Outcome{}
+	}
+	return metrics.Outcome{Flag: flagOfRequest(r.Reason), Reason: string(r.Reason), Err: r.Err}
+}
+
+func flagOfRequest(r http.Reason) metrics.Flag {
+	switch r {
+	case http.Malformed, http.TooLarge, http.NotSupported, http.SlowRequest:
+		return metrics.FlagDownstreamProtocol
+	case http.NoRoute:
+		return metrics.FlagNoRoute
+	case http.Denied:
+		return metrics.FlagDenied
+	case http.UpstreamReset, http.Incomplete:
+		return metrics.FlagUpstreamTermination
+	case http.UpstreamInvalid:
+		return metrics.FlagUpstreamProtocol
+	case http.Timeout:
+		return metrics.FlagTimeout
+	case http.Overload:
+		return metrics.FlagOverflow
+	case http.Draining:
+		return metrics.FlagLocalReset
+	case http.ClientGone:
+		return metrics.FlagDownstreamTermination
+	default:
+		return metrics.FlagUpstreamFailure
+	}
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/hallmark-mesh/hallmark/metrics"
@@ -37,7 +38,7 @@ func (st *stream) relay(ctx context.Context, l *listener, down net.Conn, protoco
 	}
 	return l.relay(spoken).Serve(ctx, http.Connection{
 		Conn: down, Protocol: protocol, Drain: drain,
-		Source: &http.Source{Peer: st.peer, Client: st.client, Local: st.local},
+		Source: &http.Source{Peer: st.peer, Client: st.client, Local: st.local, Owner: newCaller(st, spoken)},
 	})
 }
 
@@ -60,10 +61,11 @@ func (l *listener) relay(spoken tlsctx.Protocol) *http.Relay {
 func (l *listener) relayConfig(spoken tlsctx.Protocol) http.Config {
 	s := l.side.Load()
 	c := http.Config{
-		Open:  func(ctx context.Context, ask *http.Ask) (http.Choice, error) { return l.open1(ctx, ask, spoken) },
-		Ready: func(ask *http.Ask) (http.Choice, bool) { return l.ready1(ask, spoken) },
-		Count: func(reason string) { l.proxy.record.LimitMet("http_" + reason) },
-		H2:    s.plan.h2(),
+		Open:   func(ctx context.Context, ask *http.Ask) (http.Choice, error) { return l.open1(ctx, ask, spoken) },
+		Ready:  func(ask *http.Ask) (http.Choice, bool) { return l.ready1(ask, spoken) },
+		Count:  func(reason string) { l.proxy.record.LimitMet("http_" + reason) },
+		Record: l.requested,
+		H2:     s.plan.h2(),
 	}
 	c.H2.ConnectProtocol = true
 	if l.inbound() {
@@ -74,15 +76,15 @@ func (l *listener) relayConfig(spoken tlsctx.Protocol) http.Config {
 
 // open1 opens upstream for one attempt of a request.
 func (l *listener) open1(ctx context.Context, ask *http.Ask, spoken tlsctx.Protocol) (http.Choice, error) {
-	b, err := l.admit(ask)
+	s, b, err := l.admit(ask)
 	if err != nil {
 		return http.Choice{}, failureOf(err)
 	}
-	up, err := b.messages.message(ctx, spoken)
+	choice, err := b.messages.message(ctx, spoken)
 	if err != nil {
 		return http.Choice{}, failureOf(fmt.Errorf("open: %w", err))
 	}
-	return http.Choice{Upstream: up}, nil
+	return s.counted(ask, b, choice), nil
 }
 
 // ready1 is open1 where that takes no waiting.
@@ -96,30 +98,108 @@ func (l *listener) ready1(ask *http.Ask, spoken tlsctx.Protocol) (http.Choice, b
 	if s.ask != nil {
 		d = s.ask(ask.Source.Peer, b)
 	}
-	up := b.messages.warm(spoken)
-	if up == nil || d.Denied != nil {
+	choice, ok := b.messages.warm(spoken)
+	if !ok || d.Denied != nil {
 		return http.Choice{}, false
 	}
 	if s.ask != nil {
 		s.proxy.decided(ask.Source.Peer, b, d)
 	}
-	return http.Choice{Upstream: up}, true
+	return s.counted(ask, b, choice), true
+}
+
+// counted says where the request is counted: outbound by the session that it goes
+// on, which the choice knows, and inbound by the one that it came on.
+func (s *side) counted(ask *http.Ask, b *backend, choice http.Choice) http.Choice {
+	if from, ok := ask.Source.Owner.(*caller); ok && s.remote == nil {
+		choice.Labels = from.requests(b)
+		if choice.Done = from.done; choice.Done != nil {
+			from.st.session.record.StreamOpened()
+		}
+	}
+	return choice
+}
+
+// caller is the connection that requests come on.
+type caller struct {
+	st     *stream
+	spoken tlsctx.Protocol
+	done   func(*http.Failure) // counts the end of a request on its session
+	last   atomic.Pointer[callerRequests]
+}
+
+// callerRequests records the requests of one connection to one backend.
+type callerRequests struct {
+	*metrics.Requests
+
+	backend *backend
+}
+
+func newCaller(st *stream, spoken tlsctx.Protocol) *caller {
+	c := &caller{st: st, spoken: spoken}
+	if st.session != nil {
+		record := st.session.record
+		c.done = func(*http.Failure) { record.StreamClosed() }
+	}
+	return c
+}
+
+// requests records what goes to the backend: nil if it is not known.
+func (c *caller) requests(b *backend) *metrics.Requests {
+	if last := c.last.Load(); last != nil && last.backend == b {
+		return last.Requests
+	}
+	info := metrics.RequestsInfo{
+		Reporter: c.st.side.reporter, Listener: c.st.side.name, Peer: c.st.peer, Session: c.st.peer.Session,
+	}
+	if info.Reporter == metrics.Source { // who was to be reached is not known
+		info.Peer, info.Session = nil, ""
+	}
+	if b != nil {
+		info.Service, info.Target = b.service, b.target
+	}
+	if c.st.session != nil {
+		info.Via = c.st.session.record
+	}
+	made := &callerRequests{Requests: c.st.side.proxy.record.Requests(info), backend: b}
+	c.last.Store(made)
+	return made.Requests
+}
+
+// requested records a request that is over.
+func (l *listener) requested(r *http.Record) {
+	from, ok := r.Source.Owner.(*caller)
+	if !ok {
+		return
+	}
+	requests, ok := r.Labels.(*metrics.Requests)
+	if !ok { // it was answered before it was known where it goes
+		requests = from.requests(nil)
+	}
+	requests.Record(metrics.Request{
+		Method: r.Method, Authority: r.Authority, Path: r.Path, Protocol: from.spoken, Upgrade: r.Protocol,
+		Client: r.Source.Client, Local: r.Source.Local,
+		Status: r.Status, IsGRPC: r.IsGRPC, GRPC: r.GRPC,
+		RequestBytes: r.RequestBytes, ResponseBytes: r.ResponseBytes,
+		Start: r.Start, Duration: r.Duration, FirstByte: r.FirstByte, Attempts: r.Attempts,
+		Outcome: outcomeOfRequest(r),
+	})
 }
 
 // admit routes and authorises a request, as the listener's present side does.
-func (l *listener) admit(ask *http.Ask) (*backend, error) {
+func (l *listener) admit(ask *http.Ask) (*side, *backend, error) {
 	s := l.side.Load()
 	if expired(ask.Source.Peer) {
-		return nil, errExpired
+		return nil, nil, errExpired
 	}
 	b, err := s.route(ask.Source.Peer)
 	if err != nil {
-		return nil, fmt.Errorf("route: %w", err)
+		return nil, nil, fmt.Errorf("route: %w", err)
 	}
 	if err := s.authorize(ask.Source.Peer, b); err != nil {
-		return nil, fmt.Errorf("authorize: %w", err)
+		return nil, nil, fmt.Errorf("authorize: %w", err)
 	}
-	return b, nil
+	return s, b, nil
 }
 
 // failureOf gives an error the reason that clients are told.
@@ -143,23 +223,24 @@ func failureOf(err error) *http.Failure {
 type messenger interface {
 	// message returns what requests are sent to, for what the clients'
 	// application speaks. It may wait.
-	message(ctx context.Context, spoken tlsctx.Protocol) (http.Upstream, error)
+	message(ctx context.Context, spoken tlsctx.Protocol) (http.Choice, error)
 
-	// warm returns the same, or nil where that takes waiting.
-	warm(spoken tlsctx.Protocol) http.Upstream
+	// warm returns the same, or false where that takes waiting.
+	warm(spoken tlsctx.Protocol) (http.Choice, bool)
 }
 
 // message returns what requests to an application are sent to.
-func (a *application) message(_ context.Context, spoken tlsctx.Protocol) (http.Upstream, error) {
-	return a.warm(spoken), nil
+func (a *application) message(_ context.Context, spoken tlsctx.Protocol) (http.Choice, error) {
+	choice, _ := a.warm(spoken)
+	return choice, nil
 }
 
 // warm is message: a pool of plain connections is always at hand.
-func (a *application) warm(spoken tlsctx.Protocol) http.Upstream {
+func (a *application) warm(spoken tlsctx.Protocol) (http.Choice, bool) {
 	if a.target.Protocol.IsHTTP() {
 		spoken = a.target.Protocol
 	}
-	return a.proxy.plains.of(plainKey{address: a.target.Address, protocol: spoken}, func() http.PlainConfig {
+	pool := a.proxy.plains.of(plainKey{address: a.target.Address, protocol: spoken}, func() http.PlainConfig {
 		return http.PlainConfig{
 			Protocol: spoken,
 			Dial: func(ctx context.Context) (net.Conn, error) {
@@ -171,6 +252,7 @@ func (a *application) warm(spoken tlsctx.Protocol) http.Upstream {
 			},
 		}
 	})
+	return http.Choice{Upstream: pool}, true
 }
 
 // plains are the pools of connections of HTTP that belong to one request at a
@@ -238,23 +320,23 @@ func (p *plains) close() {
 
 // message returns what requests to the peer are sent to: a session for messages,
 // or, where the peer takes none, connections as any stream has them.
-func (r *remote) message(ctx context.Context, spoken tlsctx.Protocol) (http.Upstream, error) {
-	if up := r.warm(spoken); up != nil {
-		return up, nil
+func (r *remote) message(ctx context.Context, spoken tlsctx.Protocol) (http.Choice, error) {
+	if choice, ok := r.warm(spoken); ok {
+		return choice, nil
 	}
 	addresses, err := addressesOf(ctx, r.where)
 	if err != nil {
-		return nil, err
+		return http.Choice{}, err
 	}
 	snapshot, err := r.proxy.awaitIdentity(ctx)
 	if err != nil {
-		return nil, err
+		return http.Choice{}, err
 	}
 	var found *sharedSession
 	for _, address := range r.dialer.Order(addresses) { // one after the other: a request may wait, and be sent once
 		key := sessionKey{remote: r, generation: snapshot.Generation, address: address, detected: spoken, messages: true}
 		if found, err = r.proxy.pool.Get(ctx, key); err == nil {
-			return found.messages, nil
+			return found.choose(), nil
 		}
 		if only, ok := errors.AsType[*notShared](err); ok {
 			r.noMessages.Store(time.Now().Add(plainFor).UnixNano())
@@ -264,21 +346,29 @@ func (r *remote) message(ctx context.Context, spoken tlsctx.Protocol) (http.Upst
 			return r.plain(spoken), nil
 		}
 	}
-	return nil, err
+	return http.Choice{}, err
 }
 
-// warm returns what requests can be sent to at once, or nil.
-func (r *remote) warm(spoken tlsctx.Protocol) http.Upstream {
+// choose sends a request on the session.
+func (s *sharedSession) choose() http.Choice {
+	s.live.record.StreamOpened()
+	return http.Choice{Upstream: s.messages, Labels: s.requests, Done: s.requestDone}
+}
+
+func (s *sharedSession) requestDone(*http.Failure) { s.live.record.StreamClosed() }
+
+// warm returns what requests can be sent to at once.
+func (r *remote) warm(spoken tlsctx.Protocol) (http.Choice, bool) {
 	if time.Now().UnixNano() < r.noMessages.Load() {
-		return r.plain(spoken)
+		return r.plain(spoken), true
 	}
 	snapshot, err := r.proxy.identity.Snapshot()
 	if err != nil {
-		return nil
+		return http.Choice{}, false
 	}
 	known, _ := r.where.Endpoints()
 	if len(known.Addresses) == 0 {
-		return nil
+		return http.Choice{}, false
 	}
 	address := known.Addresses[0]
 	if len(known.Addresses) > 1 {
@@ -286,9 +376,9 @@ func (r *remote) warm(spoken tlsctx.Protocol) http.Upstream {
 	}
 	key := sessionKey{remote: r, generation: snapshot.Generation, address: address, detected: spoken, messages: true}
 	if s, ok := r.proxy.pool.Warm(key); ok {
-		return s.messages
+		return s.choose(), true
 	}
-	return nil
+	return http.Choice{}, false
 }
 
 // pinned reports whether the kind of session is one for streams.
@@ -301,8 +391,8 @@ func (r *remote) pinned() bool {
 }
 
 // plain is a pool of streams to the peer, each a connection of HTTP.
-func (r *remote) plain(spoken tlsctx.Protocol) *http.Plain {
-	return r.proxy.plains.of(plainKey{remote: r, protocol: spoken}, func() http.PlainConfig {
+func (r *remote) plain(spoken tlsctx.Protocol) http.Choice {
+	pool := r.proxy.plains.of(plainKey{remote: r, protocol: spoken}, func() http.PlainConfig {
 		b := &backend{}
 		return http.PlainConfig{
 			Protocol: spoken,
@@ -311,8 +401,35 @@ func (r *remote) plain(spoken tlsctx.Protocol) *http.Plain {
 				if err != nil {
 					return nil, err
 				}
+				r.lastPeer.Store(up.peer)
 				return up.Conn, nil
 			},
 		}
 	})
+	return http.Choice{Upstream: pool, Labels: r.requests(r.lastPeer.Load(), nil)}
+}
+
+// requests records what goes to the server; one that is not known yet is nil.
+func (r *remote) requests(peer *tlsctx.Peer, via *metrics.Session) *metrics.Requests {
+	if last := r.recorded.Load(); via == nil && last != nil && last.peer == peer {
+		return last.Requests
+	}
+	info := metrics.RequestsInfo{
+		Reporter: metrics.Source, Peer: peer, Service: serviceOf(r.spec.To), Target: r.spec.Target, Listener: r.name, Via: via,
+	}
+	if peer != nil {
+		info.Session = peer.Session
+	}
+	made := r.proxy.record.Requests(info)
+	if via == nil {
+		r.recorded.Store(&serverRequests{made, peer})
+	}
+	return made
+}
+
+// serverRequests records the requests to one server.
+type serverRequests struct {
+	*metrics.Requests
+
+	peer *tlsctx.Peer
 }

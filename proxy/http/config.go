@@ -138,6 +138,9 @@ type Source struct {
 
 	// Client and Local are the ends of the connection.
 	Client, Local netip.AddrPort
+
+	// Owner is whatever the caller knows it by. Nothing here looks at it.
+	Owner any
 }
 
 // Connection is a connection from a client.
