@@ -181,7 +181,7 @@ func (x *exchange) start(end bool) {
 	if d := x.relay.config.Timeouts.Request; d > 0 {
 		x.timer = x.after(d, x.timedOut)
 	}
-	x.open()
+	x.open(false)
 	x.release()
 }
 
@@ -200,12 +200,13 @@ func (x *exchange) stop(t **time.Timer) {
 }
 
 // open finds out where the request goes, and sends it there: at once where that
-// takes no waiting, else in a goroutine of its own.
-func (x *exchange) open() {
+// takes no waiting, else in a goroutine of its own. flush says that nobody else
+// will make it go out if it is at once.
+func (x *exchange) open(flush bool) {
 	x.ask = Ask{Request: x.request(), Source: x.source, Attempt: x.record.Attempts + 1}
 	if ready := x.relay.config.Ready; ready != nil {
 		if choice, ok := ready(&x.ask); ok {
-			x.send(choice)
+			x.send(choice, flush)
 			return
 		}
 	}
@@ -215,22 +216,22 @@ func (x *exchange) open() {
 			x.failed(failureOf(err, UpstreamRefused))
 			return
 		}
-		x.send(choice)
+		x.send(choice, true)
 	})
 }
 
 // send makes an attempt, in a goroutine of its own if a connection has to be
 // opened first.
-func (x *exchange) send(choice Choice) {
+func (x *exchange) send(choice Choice, flush bool) {
 	up := choice.Upstream.attempt(x)
 	if up.prepared() {
-		x.sendOn(choice, up)
+		x.sendOn(choice, up, flush)
 		return
 	}
 	x.park(func(ctx context.Context) {
 		f := up.prepare(ctx)
 		if f == nil {
-			x.sendOn(choice, up)
+			x.sendOn(choice, up, true)
 			return
 		}
 		if choice.Done != nil {
@@ -266,7 +267,7 @@ func (x *exchange) park(f func(ctx context.Context)) {
 }
 
 // sendOn sends the request on a connection that is there.
-func (x *exchange) sendOn(choice Choice, up attempt) {
+func (x *exchange) sendOn(choice Choice, up attempt, flush bool) {
 	x.mu.Lock()
 	if x.finished {
 		x.mu.Unlock()
@@ -289,6 +290,9 @@ func (x *exchange) sendOn(choice Choice, up attempt) {
 		return
 	}
 	x.pump(up)
+	if flush {
+		x.requestFlush()
+	}
 }
 
 // limit starts the timers that the choice asks for. The lock is held.
@@ -337,7 +341,6 @@ func (x *exchange) pump(up attempt) {
 		default:
 			x.flowing = true
 			x.mu.Unlock()
-			up.flush()
 			return
 		}
 	}

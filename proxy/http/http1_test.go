@@ -28,7 +28,7 @@ func echo(w http.ResponseWriter, r *http.Request) {
 func TestHTTP1(t *testing.T) {
 	p := start(t, tlsctx.HTTP1, to(plain(t, app(t, echo), tlsctx.HTTP1)))
 	c := client(t, tlsctx.HTTP1)
-	big := make([]byte, 5<<20)
+	big := make([]byte, 1<<20)
 	rand.Read(big)
 	for _, body := range [][]byte{nil, []byte("hello"), big} {
 		for _, chunked := range []bool{false, true} {

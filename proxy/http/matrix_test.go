@@ -43,7 +43,7 @@ func ways(t *testing.T, handler http.HandlerFunc, test func(t *testing.T, down t
 }
 
 func TestBodies(t *testing.T) {
-	big := make([]byte, 5<<20)
+	big := make([]byte, 1<<20)
 	rand.Read(big)
 	ways(t, echo, func(t *testing.T, down tlsctx.Protocol, p *proxy) {
 		c := client(t, down)

@@ -6,6 +6,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"slices"
@@ -21,8 +22,32 @@ import (
 
 // seen is what a server made of a connection: each request as it understood it.
 type seen struct {
-	mu   sync.Mutex
-	list []string
+	mu     sync.Mutex
+	list   []string
+	active map[net.Conn]bool // connections with a request under way
+	quiet  sync.Cond
+}
+
+// listen serves HTTP/1 until the test ends.
+func (s *seen) listen(t *testing.T) string {
+	t.Helper()
+	s.quiet.L = &s.mu
+	s.active = make(map[net.Conn]bool)
+	server := httptest.NewUnstartedServer(s)
+	server.Config.DisableGeneralOptionsHandler = true
+	server.Config.ConnState = func(c net.Conn, state http.ConnState) {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		if state == http.StateNew || state == http.StateActive {
+			s.active[c] = true
+			return
+		}
+		delete(s.active, c)
+		s.quiet.Broadcast()
+	}
+	server.Start()
+	t.Cleanup(server.Close)
+	return server.Listener.Addr().String()
 }
 
 // ServeHTTP notes a request whose content came to its end.
@@ -57,9 +82,13 @@ func form(method, uri string) string {
 	return uri
 }
 
+// take returns the requests when none is under way any more.
 func (s *seen) take() []string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	for len(s.active) > 0 {
+		s.quiet.Wait()
+	}
 	list := s.list
 	s.list = nil
 	return list
@@ -161,12 +190,12 @@ func TestOdd(t *testing.T) {
 func ownReaders(t *testing.T) []reader {
 	t.Helper()
 	direct, over, std := new(seen), new(seen), new(seen)
-	outbound, _ := pair(t, tlsctx.HTTP1, app(t, over.ServeHTTP))
-	relay := start(t, tlsctx.HTTP1, to(plain(t, app(t, direct.ServeHTTP), tlsctx.HTTP1)))
+	outbound, _ := pair(t, tlsctx.HTTP1, over.listen(t))
+	relay := start(t, tlsctx.HTTP1, to(plain(t, direct.listen(t), tlsctx.HTTP1)))
 	return []reader{
 		{"relay", relay.address, direct, relay},
 		{"pair", outbound.address, over, outbound},
-		{"net/http", app(t, std.ServeHTTP), std, nil},
+		{"net/http", std.listen(t), std, nil},
 	}
 }
 
@@ -179,7 +208,7 @@ func startNginx(t *testing.T, readers [][]reader) {
 	for i := range readers {
 		behind := new(seen)
 		address := components.FreeAddr(t)
-		fmt.Fprintf(&servers, "server { listen %s; location / { proxy_pass http://%s; proxy_set_header Host $http_host; } }\n", address, app(t, behind.ServeHTTP))
+		fmt.Fprintf(&servers, "server { listen %s; location / { proxy_pass http://%s; proxy_set_header Host $http_host; } }\n", address, behind.listen(t))
 		readers[i] = append(readers[i], reader{"nginx", address, behind, nil})
 	}
 	config := fmt.Sprintf(`daemon off; master_process off; pid %[1]s/pid; error_log %[1]s/error.log;

@@ -293,3 +293,24 @@ func TestUpgradeRefused(t *testing.T) {
 		p.await("records", func() bool { return len(p.records) == 2 })
 	}
 }
+
+// TestEarlyAnswer: a server that answers without reading the request does not
+// lose the end of its answer.
+func TestEarlyAnswer(t *testing.T) {
+	large := strings.Repeat("x", 1<<20)
+	handler := func(w http.ResponseWriter, r *http.Request) { io.WriteString(w, large) }
+	outbound, _ := pair(t, tlsctx.HTTP2, app(t, handler)) // net/http answers HTTP/1 only when it has read
+	for range 10 {
+		reader, writer := io.Pipe()
+		r, _ := http.NewRequest("POST", "http://"+outbound.address, reader)
+		res, err := client(t, tlsctx.HTTP2).Do(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got, err := io.ReadAll(res.Body); err != nil || string(got) != large {
+			t.Errorf("got %d bytes, %v", len(got), err)
+		}
+		res.Body.Close()
+		writer.Close()
+	}
+}

@@ -268,7 +268,7 @@ func (x *exchange) again(f *Failure) {
 		done(f)
 	}
 	x.relay.count("retry_" + string(f.Reason))
-	x.open()
+	x.open(true)
 }
 
 // failed ends an exchange that has failed: the client is told, or the response

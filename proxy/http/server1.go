@@ -338,8 +338,11 @@ func (s *server1) body(x *exchange) error {
 		read := func() (err error) { chunk, err = s.in.Chunk(left); return err }
 		if len(s.in.Bytes()) > 0 {
 			_ = read() // there is something: it does not fail
-		} else if err := s.more(read); err != nil {
-			return err
+		} else {
+			x.requestFlush() // it may take a while
+			if err := s.more(read); err != nil {
+				return err
+			}
 		}
 		left -= int64(chunk.Len())
 		if !s.hand(x, chunk, left == 0) {
@@ -359,7 +362,7 @@ func (s *server1) hand(x *exchange, chunk h2.Chunk, end bool) bool {
 	if end {
 		return true
 	}
-	if full || len(s.in.Bytes()) == 0 {
+	if full {
 		x.requestFlush()
 	}
 	return x.downGate.wait()
@@ -396,6 +399,7 @@ func (s *server1) chunked(x *exchange) error {
 			}
 			return nil
 		}
+		x.requestFlush()
 		if err := s.more(s.in.More); err != nil {
 			return err
 		}
@@ -431,6 +435,9 @@ func (s *server1) through(x *exchange) error {
 		return err
 	}
 	for {
+		if len(s.in.Bytes()) == 0 {
+			x.requestFlush()
+		}
 		chunk, err := s.in.Chunk(1 << 62)
 		switch {
 		case err == nil:

@@ -208,6 +208,6 @@ func (d *stream2) abort(f *Failure) {
 // section 8.1).
 func (d *stream2) over() {
 	if !d.x.requestEnded() {
-		d.stream.Reset(h2.NoError)
+		d.stream.Finish(h2.NoError)
 	}
 }
