@@ -15,11 +15,13 @@
 //	route      the side's own table: which backend
 //	open       proxy/discovery, proxy/dial, proxy/pool, tlsctx: a connection to it, or a
 //	           stream of a session that is there
-//	forward    proxy/tunnel: bytes both ways
+//	forward    proxy/tunnel: bytes both ways; proxy/http: messages, see relay.go
 //	record     metrics: what happened, once
 //
 // A mux session is one handshake for many streams: after the context each of its
-// streams goes the rest of the way by itself.
+// streams goes the rest of the way by itself. HTTP goes as messages: from detect
+// on, each request goes the rest of the way by itself, and opens upstream as a
+// stream does, by a session that is there or a connection kept for it.
 //
 // Everything that was configured is one immutable plan (plan.go), swapped whole.
 // What lives long is asked again when trust or policy changes (live.go). Errors

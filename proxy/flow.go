@@ -83,7 +83,6 @@ type stream struct {
 // forward, record. It reports whether, instead, the client has begun a handshake
 // with us on st.down.
 func (l *listener) carry(ctx context.Context, st *stream) (ours bool) {
-	s := st.side
 	res, err := st.settle(ctx)
 	if res.Ours && err == nil {
 		st.down = res.Down
@@ -93,7 +92,7 @@ func (l *listener) carry(ctx context.Context, st *stream) (ours bool) {
 		_ = st.relay(ctx, l, res.Down, res.Protocol)
 		return false
 	}
-	record, done := s.open(st, res)
+	record, done := st.record(res)
 	defer done()
 	if err != nil {
 		st.refuse(err)
@@ -268,9 +267,10 @@ func (st *stream) forward(ctx context.Context, res detect.Result, record *metric
 	}.Run(ctx)
 }
 
-// open opens the record of a stream, and counts it among those of its session
+// record opens the record of the stream, and counts it among those of its session
 // until done is called.
-func (s *side) open(st *stream, res detect.Result) (record *metrics.Connection, done func()) {
+func (st *stream) record(res detect.Result) (record *metrics.Connection, done func()) {
+	s := st.side
 	via, done := st.session, func() {}
 	if st.up != nil && st.up.via != nil {
 		via = st.up.via

@@ -16,9 +16,6 @@ import (
 	"github.com/hallmark-mesh/hallmark/proxy/config"
 	"github.com/hallmark-mesh/hallmark/proxy/dial"
 	"github.com/hallmark-mesh/hallmark/proxy/discovery"
-	"github.com/hallmark-mesh/hallmark/proxy/h2"
-	"github.com/hallmark-mesh/hallmark/proxy/http"
-	"github.com/hallmark-mesh/hallmark/proxy/pool"
 	"github.com/hallmark-mesh/hallmark/proxy/tunnel"
 	"github.com/hallmark-mesh/hallmark/tlsctx"
 )
@@ -241,10 +238,19 @@ func (r *remote) connect(ctx context.Context, addresses []string, detected tlsct
 		record: r.proxy.record.OpenSession(metrics.SessionInfo{
 			Side: metrics.Client, Kind: conn.Peer().Session, Peer: conn.Peer(), Remote: conn.RemoteAddr().String(),
 		}),
-		peer: conn.Peer(), verify: r.verify, retire: func() {}, stop: func() {},
+		peer: conn.Peer(), until: first(conn.Peer().NotAfter(), snapshot.NotAfter()),
+		verify: r.verify, retire: func() {}, stop: func() {},
 		end: func(error) { tunnel.Abort(conn) },
 	})
 	return conn, session, nil
+}
+
+// first returns the earlier of two times.
+func first(a, b time.Time) time.Time {
+	if a.Before(b) {
+		return a
+	}
+	return b
 }
 
 // clientConfig is how a member of a trust domain shakes hands with the peer of an
@@ -268,132 +274,3 @@ func ClientConfig(c *config.Config, out *config.Outbound, source *identity.Snaps
 
 // verify asks again about the server of an earlier handshake.
 func (r *remote) verify(peer *tlsctx.Peer) error { return r.proxy.reverify(r.plan, peer, r.expect) }
-
-// sessionKey is what must be equal for two streams to share a session: the
-// remote stands for the local and the expected identities, the target and the
-// policy.
-type sessionKey struct {
-	remote     *remote
-	generation uint64 // of the own snapshot
-	address    string
-	detected   tlsctx.Protocol
-	messages   bool // it carries messages, not streams
-}
-
-// sharedSession is a session that is shared, by streams or by requests.
-type sharedSession struct {
-	pool.Session
-
-	streams  *tunnel.Session
-	messages *http.Session
-	requests *metrics.Requests // what records those that it carries
-	peer     *tlsctx.Peer
-	live     *liveSession
-}
-
-// openStream opens a stream of a shared session to the address.
-func (r *remote) openStream(ctx context.Context, st *stream, address string, detected tlsctx.Protocol) (*upstream, error) {
-	snapshot, err := r.proxy.awaitIdentity(ctx)
-	if err != nil {
-		return nil, err
-	}
-	info := tunnel.Info{Authority: r.spec.Target, Client: st.client, Trace: st.trace}
-	if info.Authority == "" {
-		info.Authority = tunnel.DefaultAuthority
-	}
-	key := sessionKey{remote: r, generation: snapshot.Generation, address: address, detected: detected}
-	for range 3 { // a session may fill up or retire between the two calls
-		var shared *sharedSession
-		if shared, err = r.proxy.pool.Get(ctx, key); err != nil {
-			return nil, err
-		}
-		var s *tunnel.Stream
-		if s, err = shared.streams.Open(ctx, info); err == nil {
-			return &upstream{Conn: s, peer: shared.peer, via: shared.live, session: tlsctx.Mux, address: addressOf(shared.streams.NetConn())}, nil
-		}
-		if !errors.Is(err, h2.ErrUnavailable) {
-			return nil, err
-		}
-	}
-	return nil, err
-}
-
-// openSession is how the pool opens one.
-func (p *Proxy) openSession(ctx context.Context, key sessionKey) (*sharedSession, error) {
-	r := key.remote
-	want, kinds := tlsctx.Mux, []tlsctx.Session{tlsctx.Mux, tlsctx.Raw}
-	if key.messages {
-		want, kinds = tlsctx.H2, []tlsctx.Session{tlsctx.H2, tlsctx.Mux, tlsctx.Raw}
-	}
-	conn, session, err := r.connect(ctx, []string{key.address}, key.detected, kinds...)
-	if err != nil {
-		return nil, err
-	}
-	if conn.Peer().Session != want {
-		return nil, unshared(r.own(conn, session))
-	}
-	ctx, cancel := context.WithTimeout(ctx, r.plan.config.Proxy.Spec.Timeouts.Handshake)
-	defer cancel()
-	shared := &sharedSession{peer: conn.Peer(), live: session}
-	if key.messages {
-		shared.requests = r.requests(conn.Peer(), session.record)
-	}
-	if err := shared.start(ctx, conn, r.plan.h2()); err != nil {
-		session.because(sessionBroken)
-		session.leave()
-		if tlsctx.ReasonOf(err) != "" {
-			p.record.Handshake(metrics.Client, 0, nil, err)
-		}
-		return nil, err
-	}
-	session.retireBy(shared.Retire)
-	p.work.Go(func() {
-		<-shared.Done()
-		session.leave()
-	})
-	return shared, nil
-}
-
-// start speaks HTTP/2 over the connection, and waits until the peer has taken it.
-func (s *sharedSession) start(ctx context.Context, conn *tlsctx.Conn, config h2.Config) (err error) {
-	if conn.Peer().Session == tlsctx.Mux {
-		s.streams, err = tunnel.NewSession(ctx, conn, tunnel.Config{H2: config})
-		s.Session = s.streams
-		return err
-	}
-	s.messages = http.NewSession(conn, config)
-	s.Session = s.messages
-	if err = s.messages.Await(ctx); err != nil {
-		_ = s.messages.Close()
-	}
-	return err
-}
-
-// notShared is why a session is not shared: the peer takes no such. It carries
-// the connection that was made, for one of those who waited.
-type notShared struct {
-	up    *upstream
-	taken atomic.Bool
-}
-
-// unshared gives the connection to whoever takes it first, and closes it if
-// nobody does.
-func unshared(up *upstream) *notShared {
-	n := &notShared{up: up}
-	time.AfterFunc(10*time.Second, func() {
-		if up := n.take(); up != nil {
-			_ = up.Close()
-		}
-	})
-	return n
-}
-
-func (n *notShared) take() *upstream {
-	if n.taken.Swap(true) {
-		return nil
-	}
-	return n.up
-}
-
-// Error says why.
-func (n *notShared) Error() string { return "the peer takes no shared session" }
