@@ -34,6 +34,10 @@ type liveSession struct {
 	peer   *tlsctx.Peer
 	opened time.Time
 
+	// until is when a certificate of either end expires, for sessions that are
+	// pooled.
+	until time.Time
+
 	// verify asks again about the peer, under what is in force.
 	verify func(*tlsctx.Peer) error
 

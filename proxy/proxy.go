@@ -186,20 +186,27 @@ func (p *Proxy) resize(next *plan) {
 func (p *Proxy) newPool() *sessionPool {
 	return pool.New(pool.Config[sessionKey, *sharedSession]{
 		Open:     p.openSession,
-		NotAfter: func(s *sharedSession) time.Time { return s.peer.NotAfter() },
+		NotAfter: func(s *sharedSession) time.Time { return s.live.until },
 		OnLeave:  func(_ sessionKey, s *sharedSession, reason pool.Reason) { s.live.because(string(reason)) },
 	})
 }
 
 // h2 returns how the plan's HTTP/2 sessions behave.
 func (pl *plan) h2() h2.Config {
-	p := pl.proxy
+	p, spec := pl.proxy, &pl.config.Proxy.Spec
 	return h2.Config{
-		MaxStreams: uint32(min(max(pl.config.Proxy.Spec.Limits.StreamsPerSession, 1), 1<<20)),
-		Budget:     p.budget, PingInterval: pl.config.Proxy.Spec.KeepAlive.Idle,
-		Count: func(r h2.Reason) { p.record.LimitMet(string(r)) },
+		MaxStreams: uint32(min(max(spec.Limits.StreamsPerSession, 1), 1<<20)),
+		Budget:     p.budget, SettingsTimeout: spec.Timeouts.Handshake,
+		// A session is given up sooner than a connection: it has more to lose.
+		PingInterval: spec.KeepAlive.Idle,
+		PingTimeout:  min(maxPingTimeout, spec.KeepAlive.Interval*time.Duration(spec.KeepAlive.Count)),
+		Count:        func(r h2.Reason) { p.record.LimitMet(string(r)) },
 	}
 }
+
+// maxPingTimeout is how long the peer of an HTTP/2 session may take to answer,
+// unless connections are to be given up sooner.
+const maxPingTimeout = 15 * time.Second
 
 // follow asks again about every session when the identity changes.
 func (p *Proxy) follow(ctx context.Context) {
