@@ -5,14 +5,15 @@ SHELL       := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 
 VERSION  ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+REVISION ?= $(shell git describe --match= --always --abbrev=40 --dirty 2>/dev/null || echo unknown)
 FUZZTIME ?= 60s
 BENCH    ?= .
 COUNT    ?= 1
 PKG      ?= ./...
 ARGS     ?=
 
-# The version is stamped below; the go command's own stamping fails in a tree
-# that belongs to another user.
+# Version and revision are stamped below; the go command's own stamping fails in
+# a tree that belongs to another user.
 export GOFLAGS := $(GOFLAGS) -buildvcs=false
 
 CI         := go run ./test/ci
@@ -26,7 +27,7 @@ help: ## List the targets
 .PHONY: build
 build: ## Build bin/hallmark
 	@mkdir -p bin
-	CGO_ENABLED=0 go build -trimpath -ldflags='-s -w -X main.version=$(VERSION)' -o bin/hallmark ./cmd/hallmark
+	CGO_ENABLED=0 go build -trimpath -ldflags='-s -w -X main.version=$(VERSION) -X main.revision=$(REVISION)' -o bin/hallmark ./cmd/hallmark
 
 .PHONY: demo
 demo: build ## See it work: three workloads, their sidecars, who called whom (ARGS=--once to end by itself)

@@ -20,6 +20,8 @@ func everything(t *testing.T) fixture {
 	t.Helper()
 	f := newFixture(t, Config{Linkerd: true})
 	f.OpenConnection(inbound(web(t))).Close(Outcome{})
+	f.Requests(toUs(web(t))).Record(Request{Status: 200, IsGRPC: true})
+	f.Requests(toUs(web(t))).Record(Request{Status: 503, Outcome: Outcome{Reason: "upstream_refused"}})
 	f.Handshake(Server, time.Millisecond, web(t), nil)
 	f.Handshake(Server, time.Millisecond, nil, &tlsctx.Error{Reason: tlsctx.TimedOut, Err: errors.New("x")})
 	f.Detected(Detection{Protocol: tlsctx.Redis, How: "client"})
@@ -46,8 +48,12 @@ func documented(t *testing.T) map[string]row {
 		t.Fatal(err)
 	}
 	sets := map[string][]string{
-		"traffic": append(istioLabels(), flagsLabel),
-		"linkerd": linkerdLabels(),
+		"traffic":          append(istioLabels(), flagsLabel),
+		"request":          append(istioLabels(), answerLabels()...),
+		"ends":             istioLabels(),
+		"linkerd":          linkerdLabels(),
+		"linkerd request":  linkerdRequestLabels(),
+		"linkerd response": append(linkerdRequestLabels(), linkerdResponseLabels()...),
 	}
 	rows := make(map[string]row)
 	line := regexp.MustCompile("(?m)^\\| `([a-z0-9_]+)` \\| (counter|gauge|histogram) \\| ?(.*?) ?\\| (.+) \\|$")
@@ -115,7 +121,7 @@ func checkName(t *testing.T, family *dto.MetricFamily) {
 		t.Errorf("%s: counters, and nothing else, end in _total", name)
 	}
 	for _, unit := range []string{"_ms", "_milliseconds", "_kb", "_minutes"} {
-		if strings.Contains(name, unit) {
+		if strings.HasPrefix(name, "hallmark_") && strings.Contains(name, unit) {
 			t.Errorf("%s has no base unit", name)
 		}
 	}
@@ -134,7 +140,7 @@ func TestDocumentedLabels(t *testing.T) {
 			t.Errorf("docs/metrics.md has no line %s", line)
 		}
 	}
-	for _, label := range append(istioLabels(), flagsLabel) {
+	for _, label := range append(istioLabels(), answerLabels()...) {
 		if !strings.Contains(string(page), "`"+label+"`") {
 			t.Errorf("docs/metrics.md does not explain %s", label)
 		}

@@ -16,6 +16,7 @@ func (pl *plan) rules(own spiffeid.TrustDomain) metrics.Rules {
 	}
 	return metrics.Rules{
 		Templates: pl.judge(own).templates, Attested: pl.attested, MinProvenance: m.MinProvenance,
+		Foreign: pl.labelled(), Cluster: m.Cluster,
 		Labels: metrics.Labels{
 			metrics.LabelWorkload:          m.Labels.Workload,
 			metrics.LabelWorkloadNamespace: m.Labels.Namespace,
@@ -28,4 +29,15 @@ func (pl *plan) rules(own spiffeid.TrustDomain) metrics.Rules {
 		MaxCombinations: m.MaxSeries,
 		IdleExpiry:      expiry,
 	}
+}
+
+// labelled returns the trust domains whose attributes may become labels.
+func (pl *plan) labelled() []spiffeid.TrustDomain {
+	var labelled []spiffeid.TrustDomain
+	for _, td := range pl.config.Proxy.Spec.TrustDomains {
+		if td.Labels {
+			labelled = append(labelled, td.Name)
+		}
+	}
+	return labelled
 }

@@ -18,8 +18,11 @@ import (
 	"github.com/alecthomas/kong"
 )
 
-// version is stamped by the Makefile.
-var version = "devel"
+// version and revision are stamped by the Makefile.
+var (
+	version  = "devel"
+	revision = ""
+)
 
 // commands are the subcommands.
 type commands struct {

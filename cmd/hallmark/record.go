@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"runtime/debug"
 	"time"
 
 	"go.uber.org/zap"
@@ -16,9 +17,9 @@ import (
 // written.
 const logPatience = 5 * time.Second
 
-// openRecord opens what is told of every connection.
+// openRecord opens what is told of every connection and request.
 func (s *sidecar) openRecord(spec *config.ProxySpec) (closeRecord func(), err error) {
-	record := metrics.Config{Version: version, Identity: s.identity, Linkerd: spec.Metrics.LinkerdNames}
+	record := metrics.Config{Version: version, Revision: sourceRevision(), Identity: s.identity, Linkerd: spec.Metrics.LinkerdNames}
 	closeRecord = func() {}
 	if output := accessOutput(spec.AccessLog.Output); output != nil {
 		s.access, err = accesslog.New(accesslog.Config{
@@ -68,8 +69,42 @@ func accessFormat(f config.LogFormat) accesslog.Format {
 
 func accessSettings(l *config.AccessLog) accesslog.Settings {
 	return accesslog.Settings{
-		Level: levelOf(l.Level), First: l.Sampling.First, Thereafter: l.Sampling.Thereafter, Period: l.Sampling.Period,
+		Level: levelOf(l.Level), Requests: loggedRequests(l.Requests), SlowerThan: l.SlowerThan,
+		First: l.Sampling.First, Thereafter: l.Sampling.Thereafter, Period: l.Sampling.Period,
 	}
+}
+
+func loggedRequests(r config.LoggedRequests) accesslog.Filter {
+	switch r {
+	case config.RequestsAll:
+		return accesslog.All
+	case config.RequestsNone:
+		return accesslog.None
+	default:
+		return accesslog.Failed
+	}
+}
+
+// sourceRevision returns the revision that the program was built from, as the
+// Makefile or else the go command has stamped it, or "".
+func sourceRevision() string {
+	if revision != "" {
+		return revision
+	}
+	info, _ := debug.ReadBuildInfo()
+	if info == nil {
+		return ""
+	}
+	var found, modified string
+	for _, s := range info.Settings {
+		switch {
+		case s.Key == "vcs.revision":
+			found = s.Value
+		case s.Key == "vcs.modified" && s.Value == "true":
+			modified = "-dirty"
+		}
+	}
+	return found + modified
 }
 
 func levelOf(l config.LogLevel) zapcore.Level {

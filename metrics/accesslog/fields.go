@@ -24,15 +24,10 @@ func fields(e *metrics.Event) []zap.Field {
 	f.address("network.local", e.Local)
 	f.address("upstream", e.Upstream)
 	f.address("hallmark.origin", e.Origin)
-	source, destination := e.Own, e.Peer
-	if e.Reporter == metrics.Destination {
-		source, destination = e.Peer, e.Own
-	}
-	f.end("source", source)
-	f.end("destination", destination)
+	f.ends(e.Reporter, e.Own, e.Peer)
 	f.text("destination.service", e.Service.Host)
 	f.text("hallmark.target", e.Target)
-	f.security(e)
+	f.security(e.Peer, e.Session, e.Via)
 	f = append(f, zap.String("network.transport", "tcp"))
 	f.text("network.protocol.name", string(e.Protocol))
 	f.text("hallmark.detection", e.How)
@@ -40,11 +35,8 @@ func fields(e *metrics.Event) []zap.Field {
 		zap.Uint64("hallmark.bytes.sent", e.Sent),
 		zap.Uint64("hallmark.bytes.received", e.Received),
 		zap.Duration("duration", e.Duration))
-	f.outcome(e)
-	if !e.Trace.IsZero() {
-		trace := e.Trace.String() // version-traceid-spanid-flags
-		f = append(f, zap.String("trace_id", trace[3:35]), zap.String("span_id", trace[36:52]))
-	}
+	f.outcome(&e.Outcome)
+	f.trace(e.Trace)
 	return f
 }
 
@@ -63,6 +55,16 @@ func (l *list) address(name string, a netip.AddrPort) {
 	if a.IsValid() {
 		*l = append(*l, zap.String(name+".address", a.Addr().Unmap().WithZone("").String()), zap.Uint16(name+".port", a.Port()))
 	}
+}
+
+// ends adds who called whom.
+func (l *list) ends(reporter metrics.Reporter, own, peer *tlsctx.Peer) {
+	source, destination := own, peer
+	if reporter == metrics.Destination {
+		source, destination = peer, own
+	}
+	l.end("source", source)
+	l.end("destination", destination)
 }
 
 // end adds who is at one end: the SPIFFE ID from TLS, and the attributes, those
@@ -97,33 +99,41 @@ func (a attributes) MarshalLogObject(e zapcore.ObjectEncoder) error {
 	return nil
 }
 
-// security adds how the connection crossed the network.
-func (l *list) security(e *metrics.Event) {
-	if e.Peer == nil || !e.Peer.Secured() {
+// security adds how the network was crossed.
+func (l *list) security(peer *tlsctx.Peer, session tlsctx.Session, via *metrics.Session) {
+	if peer == nil || !peer.Secured() {
 		*l = append(*l, zap.String("hallmark.security", "none"))
 		return
 	}
 	*l = append(*l,
 		zap.String("hallmark.security", "mutual_tls"),
-		zap.String("tls.curve", e.Peer.KeyExchange.String()),
-		zap.Bool("hallmark.aware", e.Peer.Aware))
-	l.text("hallmark.session", string(e.Session))
-	if e.Via != nil {
-		*l = append(*l, zap.Uint64("hallmark.session.id", e.Via.ID()))
+		zap.String("tls.curve", peer.KeyExchange.String()),
+		zap.Bool("hallmark.aware", peer.Aware))
+	l.text("hallmark.session", string(session))
+	if via != nil {
+		*l = append(*l, zap.Uint64("hallmark.session.id", via.ID()))
 	}
 }
 
-// outcome adds how the connection ended; before, it has none.
-func (l *list) outcome(e *metrics.Event) {
-	if e.Outcome.Reason == "" {
+// outcome adds how it ended; before, it has none.
+func (l *list) outcome(o *metrics.Outcome) {
+	if o.Reason == "" {
 		return
 	}
-	*l = append(*l, zap.String("hallmark.outcome", printable(e.Outcome.Reason)), zap.String("response_flags", e.Outcome.Flag.String()))
-	if e.Outcome.Reason != metrics.ReasonOK {
-		*l = append(*l, zap.String("error.type", printable(e.Outcome.Reason)))
+	*l = append(*l, zap.String("hallmark.outcome", printable(o.Reason)), zap.String("response_flags", o.Flag.String()))
+	if o.Reason != metrics.ReasonOK {
+		*l = append(*l, zap.String("error.type", printable(o.Reason)))
 	}
-	if e.Outcome.Err != nil {
-		l.text("error.message", e.Outcome.Err.Error())
+	if o.Err != nil {
+		l.text("error.message", o.Err.Error())
+	}
+}
+
+// trace adds the trace context, unless there is none.
+func (l *list) trace(t tlsctx.Traceparent) {
+	if !t.IsZero() {
+		text := t.String() // version-traceid-spanid-flags
+		*l = append(*l, zap.String("trace_id", text[3:35]), zap.String("span_id", text[36:52]))
 	}
 }
 

@@ -21,13 +21,20 @@ const (
 	Console Format = "console"
 )
 
-// Settings say which connections are logged. They can be changed while logging.
+// Settings say what is logged. They can be changed while logging.
 type Settings struct {
-	// Level is the least level that is logged: connections that went well end
-	// at info, others at warn, and openings are told at debug.
+	// Level is the least level that is logged: connections and requests that
+	// went well end at info, others at warn, and openings are told at debug.
 	Level zapcore.Level
 
-	// First is how many of the connections that went well are logged of each
+	// Requests says which requests are logged; "" means [All].
+	Requests Filter
+
+	// SlowerThan is how long a request must have taken to be logged with
+	// [Failed], and without being sampled; 0 takes none for slow.
+	SlowerThan time.Duration
+
+	// First is how many of what went well are logged of each
 	// Period in any case; 0 means all. Thereafter is how many one that is
 	// logged stands for once First is reached; 0 logs none of them.
 	First, Thereafter int
@@ -45,7 +52,7 @@ type Config struct {
 	Format Format
 }
 
-// Log is the access log: a [metrics.Sink].
+// Log is the access log: a [metrics.Sink] and a [metrics.RequestSink].
 type Log struct {
 	writer   *Writer
 	encoder  zapcore.Encoder
@@ -104,7 +111,7 @@ func newEncoder(f Format) (zapcore.Encoder, error) {
 // Opened implements [metrics.Sink].
 func (l *Log) Opened(e *metrics.Event) {
 	if l.settings.Load().Level.Enabled(zapcore.DebugLevel) {
-		l.write(zapcore.DebugLevel, "connection opened", e)
+		l.write(zapcore.DebugLevel, "connection opened", fields(e))
 	}
 }
 
@@ -118,11 +125,11 @@ func (l *Log) Closed(e *metrics.Event) {
 	if !s.Level.Enabled(level) || level == zapcore.InfoLevel && !l.sampler.takes(s) {
 		return
 	}
-	l.write(level, "connection closed", e)
+	l.write(level, "connection closed", fields(e))
 }
 
-func (l *Log) write(level zapcore.Level, message string, e *metrics.Event) {
-	line, err := l.encoder.EncodeEntry(zapcore.Entry{Level: level, Time: time.Now(), Message: message}, fields(e))
+func (l *Log) write(level zapcore.Level, message string, all []zapcore.Field) {
+	line, err := l.encoder.EncodeEntry(zapcore.Entry{Level: level, Time: time.Now(), Message: message}, all)
 	if err != nil { // no field of ours can fail; if one does, the line is lost
 		l.writer.drop(1)
 		return

@@ -92,6 +92,20 @@ const (
 
 func (LogFormat) values() []string { return []string{string(FormatJSON), string(FormatConsole)} }
 
+// LoggedRequests says which requests are logged.
+type LoggedRequests string
+
+// What [LoggedRequests] can be.
+const (
+	RequestsAll    LoggedRequests = "All"
+	RequestsFailed LoggedRequests = "Failed"
+	RequestsNone   LoggedRequests = "None"
+)
+
+func (LoggedRequests) values() []string {
+	return []string{string(RequestsAll), string(RequestsFailed), string(RequestsNone)}
+}
+
 // LogLevel is how important something is that is logged.
 type LogLevel string
 

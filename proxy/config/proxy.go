@@ -50,7 +50,7 @@ type ProxySpec struct {
 	// Metrics says what is served to Prometheus.
 	Metrics Metrics `json:"metrics"`
 
-	// AccessLog says how connections are logged, one line each.
+	// AccessLog says how connections and requests are logged, one line each.
 	AccessLog AccessLog `json:"accessLog"`
 
 	// Log says how the process logs its own doings, to standard error.
@@ -118,6 +118,11 @@ type TrustDomain struct {
 	// only of a CA that signs attributes which it knows, and not what a
 	// request for a certificate asks for.
 	Attested bool `json:"attested"`
+
+	// Labels says that attributes of its workloads may become labels of
+	// metrics. Those of the own trust domain may in any case; of others only
+	// the SPIFFE ID is told otherwise, for their namespaces are not ours.
+	Labels bool `json:"labels"`
 }
 
 // Disclosure says which of the own attributes peers are told, beside what the
@@ -254,6 +259,11 @@ type Metrics struct {
 	// the destination alike: of those listed the first that is known counts.
 	Labels Labels `json:"labels"`
 
+	// Cluster is the cluster of the workloads of the own trust domain of which
+	// no attribute says it. Empty leaves the labels source_cluster and
+	// destination_cluster out.
+	Cluster string `json:"cluster"`
+
 	// LinkerdNames adds the names of metrics that linkerd uses.
 	LinkerdNames bool `json:"linkerdNames"`
 
@@ -295,7 +305,7 @@ type Labels struct {
 	Cluster []string `json:"cluster" default:"k8s.cluster.name" form:"attribute"`
 }
 
-// AccessLog says how connections are logged, one line each.
+// AccessLog says how connections and requests are logged, one line each.
 type AccessLog struct {
 	// Output is where the lines go: stdout, stderr, none, or a file.
 	Output string `json:"output" default:"stdout" check:"required" form:"file"`
@@ -303,11 +313,20 @@ type AccessLog struct {
 	// Format is how a line is written: JSON for machines, Console for people.
 	Format LogFormat `json:"format" default:"JSON"`
 
-	// Level is the least of what is logged: connections that went well are
-	// Info, refused and broken ones Warn.
+	// Level is the least of what is logged: connections and requests that went
+	// well are Info, refused, broken and failed ones Warn.
 	Level LogLevel `json:"level" default:"Info"`
 
-	// Sampling thins out the lines of connections that went well.
+	// Requests says which requests of HTTP are logged: All, None, or Failed,
+	// which are those that the proxy had to answer itself, that the application
+	// failed to, and the slow ones.
+	Requests LoggedRequests `json:"requests" default:"Failed"`
+
+	// SlowerThan is how long a request must have taken to be logged for being
+	// slow, and not to be sampled. 0 takes none for slow.
+	SlowerThan time.Duration `json:"slowerThan" default:"0s"`
+
+	// Sampling thins out the lines of what went well.
 	Sampling Sampling `json:"sampling"`
 }
 

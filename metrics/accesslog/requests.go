@@ -1,0 +1,158 @@
+package accesslog
+
+import (
+	"fmt"
+	"net"
+	"net/http"
+	"strconv"
+	"strings"
+
+	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
+
+	"github.com/hallmark-mesh/hallmark/metrics"
+	"github.com/hallmark-mesh/hallmark/tlsctx"
+)
+
+// Filter says which requests are logged.
+type Filter string
+
+// The filters.
+const (
+	All    Filter = "all"    // all, thinned out by sampling
+	Failed Filter = "failed" // those that failed, and the slow ones
+	None   Filter = "none"
+)
+
+// Requested implements [metrics.RequestSink].
+func (l *Log) Requested(e *metrics.RequestEvent) {
+	s := l.settings.Load()
+	level := zapcore.InfoLevel
+	if failed(e) {
+		level = zapcore.WarnLevel
+	}
+	if !s.Level.Enabled(level) || !l.wants(s, e, level) {
+		return
+	}
+	l.write(level, "request", requestFields(e))
+}
+
+// wants reports whether the request is one to log.
+func (l *Log) wants(s *Settings, e *metrics.RequestEvent, level zapcore.Level) bool {
+	switch {
+	case s.Requests == None:
+		return false
+	case level == zapcore.WarnLevel, s.SlowerThan > 0 && e.Duration > s.SlowerThan:
+		return true
+	default:
+		return s.Requests != Failed && l.sampler.takes(s)
+	}
+}
+
+// failed reports whether a request failed: the proxy answered it itself, or the
+// application says that it is to blame. The gRPC statuses are those that
+// OpenTelemetry's conventions call errors of a server.
+func failed(e *metrics.RequestEvent) bool {
+	if e.Outcome.Reason != metrics.ReasonOK || e.Status >= http.StatusInternalServerError {
+		return true
+	}
+	const unknown, deadlineExceeded, unimplemented, internal, unavailable, dataLoss = 2, 4, 12, 13, 14, 15
+	if !e.IsGRPC {
+		return false
+	}
+	switch e.GRPC {
+	case unknown, deadlineExceeded, unimplemented, internal, unavailable, dataLoss:
+		return true
+	default:
+		return false
+	}
+}
+
+// requestFields are those of a request's line, by OpenTelemetry's names where it
+// has one. docs/access-log.md describes them.
+func requestFields(e *metrics.RequestEvent) []zap.Field {
+	f := make(list, 0, 48)
+	f = append(f, zap.String("hallmark.reporter", string(e.Reporter)))
+	f.request(e)
+	f.answer(e)
+	f.text("hallmark.listener", e.Listener)
+	f.address("client", e.Client)
+	f.address("network.local", e.Local)
+	f.address("upstream", e.Upstream)
+	f.ends(e.Reporter, e.Own, e.Peer)
+	f.text("destination.service", e.Service.Host)
+	f.text("hallmark.target", e.Target)
+	f.security(e.Peer, e.Session, e.Via)
+	f.outcome(&e.Outcome)
+	f.trace(e.Trace)
+	return f
+}
+
+// request adds what was asked.
+func (l *list) request(e *metrics.RequestEvent) {
+	l.text("http.request.method", e.Method)
+	host, port := e.Authority, 0
+	if h, p, err := net.SplitHostPort(e.Authority); err == nil {
+		if n, err := strconv.ParseUint(p, 10, 16); err == nil {
+			host, port = h, int(n)
+		}
+	}
+	l.text("server.address", host)
+	if port != 0 {
+		*l = append(*l, zap.Int("server.port", port))
+	}
+	path, _, _ := strings.Cut(e.Path, "?")
+	l.text("url.path", escape(path))
+	*l = append(*l, zap.String("network.transport", "tcp"), zap.String("network.protocol.name", "http"))
+	switch e.Protocol {
+	case tlsctx.HTTP1:
+		*l = append(*l, zap.String("network.protocol.version", "1.1"))
+	case tlsctx.HTTP2:
+		*l = append(*l, zap.String("network.protocol.version", "2"))
+	default: // not known
+	}
+	l.text("hallmark.upgrade", e.Upgrade)
+}
+
+// answer adds what became of it.
+func (l *list) answer(e *metrics.RequestEvent) {
+	if e.Status != 0 {
+		*l = append(*l, zap.Int("http.response.status_code", e.Status))
+	}
+	if e.IsGRPC {
+		*l = append(*l, zap.String("rpc.system", "grpc"))
+		if e.GRPC >= 0 {
+			*l = append(*l, zap.Int("rpc.grpc.status_code", e.GRPC))
+		}
+	}
+	*l = append(*l,
+		zap.Int64("http.request.body.size", e.RequestBytes),
+		zap.Int64("http.response.body.size", e.ResponseBytes),
+		zap.Duration("duration", e.Duration))
+	if e.FirstByte > 0 {
+		*l = append(*l, zap.Duration("hallmark.first_byte", e.FirstByte))
+	}
+	*l = append(*l, zap.Int("hallmark.attempts", e.Attempts))
+}
+
+// escape makes a path fit for a log without making it another: what is not
+// printable ASCII is percent-encoded, as in a URL.
+func escape(path string) string {
+	printable := func(b byte) bool { return b > 0x20 && b < 0x7f }
+	plain := len(path) <= maxText
+	for i := 0; plain && i < len(path); i++ {
+		plain = printable(path[i])
+	}
+	if plain {
+		return path
+	}
+	var b strings.Builder
+	for i := 0; i < len(path) && b.Len() < maxText-2; i++ {
+		if printable(path[i]) {
+			b.WriteByte(path[i])
+		} else {
+			fmt.Fprintf(&b, "%%%02X", path[i])
+		}
+	}
+	return b.String()
+}
