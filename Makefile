@@ -78,6 +78,14 @@ benchmarked:
 	@$(COMPONENTS) -bench
 	@go build -o bin/benchmark ./test/bench
 
+.PHONY: h2spec
+h2spec: ## Run h2spec, strict tests included, against the HTTP engine: in clear and over mutual TLS
+	go test -count=1 -v -run='^TestH2spec' ./proxy/http/
+
+.PHONY: grpc-interop
+grpc-interop: ## Run grpc-go's interop client and server through a pair of HTTP engines
+	go test -count=1 -v -run='^TestGRPCInterop$$' ./proxy/http/
+
 .PHONY: components
 components: ## Install and build the real programs that tests run against (cached)
 	@$(COMPONENTS)
