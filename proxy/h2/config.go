@@ -34,6 +34,10 @@ type Config struct {
 	// 64 KiB; MaxHeaderFields its fields, 0 means 256.
 	MaxHeaderBytes, MaxHeaderFields int
 
+	// Peeked are bytes that have been read from the connection already, to be
+	// taken before anything else. They are not kept once they have been.
+	Peeked []byte
+
 	// ConnectProtocol offers extended CONNECT (RFC 8441). (Server.)
 	ConnectProtocol bool
 

@@ -58,10 +58,11 @@ type input struct {
 	badPrio    bool // its stream depends on itself
 	decoder    decoder
 	headers    Headers
+	peeked     []byte // what was read before, and is not fed yet
 }
 
 func (in *input) init(c *Conn) {
-	in.c, in.decoder = c, newDecoder(c.config.MaxHeaderBytes, c.config.MaxHeaderFields)
+	in.c, in.peeked, in.decoder = c, c.config.Peeked, newDecoder(c.config.MaxHeaderBytes, c.config.MaxHeaderFields)
 	switch socket := c.conn.(type) { // exactly these: what embeds them may hold bytes
 	case *net.TCPConn:
 		in.raw.conn, _ = socket.SyscallConn()
@@ -135,6 +136,15 @@ func (in *input) release() {
 // fill waits for bytes. An idle connection holds no buffer meanwhile, or a short
 // one where the connection below cannot be waited for (and holds none itself).
 func (in *input) fill() ([]byte, error) {
+	if len(in.peeked) > 0 {
+		in.release()
+		in.buf = takeBuffer(min(len(in.peeked), bufferSize))
+		n := copy(in.buf.mem, in.peeked)
+		if in.peeked = in.peeked[n:]; len(in.peeked) == 0 {
+			in.peeked = nil
+		}
+		return in.buf.mem[:n], nil
+	}
 	if in.raw.conn != nil {
 		n, err := in.raw.read(&in.buf)
 		if err != nil {

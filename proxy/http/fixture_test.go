@@ -71,7 +71,13 @@ func startFor(t *testing.T, protocol tlsctx.Protocol, source Source, config Conf
 			}
 			wg.Go(func() {
 				defer p.opened(-1)
-				_ = p.relay.Serve(ctx, Connection{Conn: conn, Protocol: protocol, Source: &source, Drain: drain})
+				var peeked []byte
+				if config.Name == "peeking" {
+					peeked = make([]byte, 10)
+					n, _ := io.ReadFull(conn, peeked)
+					peeked = peeked[:n]
+				}
+				_ = p.relay.Serve(ctx, Connection{Conn: conn, Peeked: peeked, Protocol: protocol, Source: &source, Drain: drain})
 			})
 		}
 	})

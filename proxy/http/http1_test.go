@@ -89,3 +89,23 @@ func TestRefused(t *testing.T) {
 		c.ended()
 	}
 }
+
+// TestPeeked: what has been read of a connection before counts, whatever it
+// speaks.
+func TestPeeked(t *testing.T) {
+	address := app(t, echo)
+	for _, down := range []tlsctx.Protocol{tlsctx.HTTP1, tlsctx.HTTP2} {
+		p := start(t, down, with(to(plain(t, address, tlsctx.HTTP1)), func(c *Config) { c.Name = "peeking" }))
+		for _, body := range []string{"", "some"} {
+			r, err := client(t, down).Post("http://"+p.address+"/x", "text/plain", strings.NewReader(body))
+			if err != nil {
+				t.Fatal(err)
+			}
+			got, err := io.ReadAll(r.Body)
+			r.Body.Close()
+			if err != nil || string(got) != body || r.Header.Get("X-Uri") != "/x" {
+				t.Errorf("%s: got %q, %v", down, got, err)
+			}
+		}
+	}
+}

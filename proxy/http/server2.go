@@ -3,7 +3,6 @@ package http
 import (
 	"context"
 	"errors"
-	"net"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -28,6 +27,7 @@ type server2 struct {
 func (r *Relay) serveH2(ctx context.Context, c *Connection) error {
 	config := r.config.H2
 	config.ConnectProtocol = true
+	config.Peeked = c.Peeked
 	if config.WriteTimeout == 0 {
 		config.WriteTimeout = r.config.Timeouts.Write
 	}
@@ -35,7 +35,7 @@ func (r *Relay) serveH2(ctx context.Context, c *Connection) error {
 		config.Count = func(reason h2.Reason) { r.count("h2_" + string(reason)) }
 	}
 	s := &server2{relay: r, ctx: ctx, source: c.Source, told: r.fields.of(c.Source)}
-	conn := h2.New(withPeeked(c.Conn, c.Peeked), h2.Server, config, s)
+	conn := h2.New(c.Conn, h2.Server, config, s)
 	stop := context.AfterFunc(c.Drain, conn.Drain)
 	defer stop()
 	if idle := r.config.Timeouts.Idle; idle > 0 {
@@ -84,35 +84,6 @@ func (w *idleWatch) look() {
 	w.last = now
 	w.timer.Reset(w.idle)
 }
-
-// withPeeked returns a connection from which peeked is read first.
-func withPeeked(conn net.Conn, peeked []byte) net.Conn {
-	if len(peeked) == 0 {
-		return conn
-	}
-	return &peekedConn{Conn: conn, peeked: peeked}
-}
-
-// peekedConn is a connection from which something has been read already.
-type peekedConn struct {
-	net.Conn
-	peeked []byte
-}
-
-// Read reads what has been peeked first.
-func (c *peekedConn) Read(b []byte) (int, error) {
-	if len(c.peeked) == 0 {
-		return c.Conn.Read(b)
-	}
-	n := copy(b, c.peeked)
-	if c.peeked = c.peeked[n:]; len(c.peeked) == 0 {
-		c.peeked = nil
-	}
-	return n, nil
-}
-
-// NetConn returns the connection below.
-func (c *peekedConn) NetConn() net.Conn { return c.Conn }
 
 // Ready and Changed say nothing that a server has to act on.
 func (s *server2) Ready(*h2.Conn)   {}
