@@ -18,11 +18,12 @@ export GOFLAGS := $(GOFLAGS) -buildvcs=false
 
 CI         := go run ./test/ci
 COMPONENTS := go run ./test/components/cmd/components
+CONFORMS   := go test -count=1 -v ./proxy/http ./test/conformance
 BENCHMARK  := bin/benchmark -hallmark bin/hallmark -revision '$(VERSION)' -out bin/bench
 
 .PHONY: help
 help: ## List the targets
-	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+	@awk -F':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
 
 .PHONY: build
 build: ## Build bin/hallmark
@@ -79,12 +80,12 @@ benchmarked:
 	@go build -o bin/benchmark ./test/bench
 
 .PHONY: h2spec
-h2spec: ## Run h2spec, strict tests included, against the HTTP engine: in clear and over mutual TLS
-	go test -count=1 -v -run='^TestH2spec' ./proxy/http/
+h2spec: ## Run h2spec, --strict too, against the HTTP engine and both ends of a pair, and print its counts
+	@$(CONFORMS) -run='^TestH2spec' | grep -E '^(---|    ---|ok|FAIL)|^ .* tests, '
 
 .PHONY: grpc-interop
-grpc-interop: ## Run grpc-go's interop client and server through a pair of HTTP engines
-	go test -count=1 -v -run='^TestGRPCInterop$$' ./proxy/http/
+grpc-interop: ## Run grpc-go's interop client and server through the HTTP engine and a pair, and print each case
+	@$(CONFORMS) -run='^TestGRPCInterop' | grep -E '^(---|    ---|ok|FAIL)'
 
 .PHONY: components
 components: ## Install and build the real programs that tests run against (cached)
