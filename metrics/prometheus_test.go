@@ -1,6 +1,7 @@
 package metrics
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"net/http"
@@ -22,7 +23,7 @@ type prometheus3 struct{ url string }
 
 // startPrometheus runs a real Prometheus with the scrape configuration of
 // deploy/observability, its one target replaced and its interval shortened.
-func startPrometheus(t *testing.T, target string) prometheus3 {
+func startPrometheus(t *testing.T, targets ...string) prometheus3 {
 	t.Helper()
 	text, err := os.ReadFile("../deploy/observability/prometheus.yaml")
 	if err != nil {
@@ -35,7 +36,7 @@ func startPrometheus(t *testing.T, target string) prometheus3 {
 	at := func(v any, key string) map[string]any { return v.(map[string]any)[key].(map[string]any) }
 	at(config, "global")["scrape_interval"] = "200ms"
 	job := config["scrape_configs"].([]any)[0].(map[string]any)
-	job["static_configs"].([]any)[0].(map[string]any)["targets"] = []string{target}
+	job["static_configs"].([]any)[0].(map[string]any)["targets"] = targets
 	changed, err := yaml.Marshal(config)
 	if err != nil {
 		t.Fatal(err)
@@ -66,9 +67,14 @@ type results struct {
 	}
 }
 
+// patience is how long a result may take until there is none.
+const patience = 30 * time.Second
+
 // query asks until there is a result.
 func (p prometheus3) query(t *testing.T, promql string) results {
 	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
 	for {
 		var a results
 		response, err := http.Get(p.url + "/api/v1/query?query=" + url.QueryEscape(promql)) //nolint:forbidigo // a test asks a server of its own
@@ -84,7 +90,7 @@ func (p prometheus3) query(t *testing.T, promql string) results {
 			return a
 		}
 		select {
-		case <-t.Context().Done():
+		case <-ctx.Done():
 			t.Fatalf("no result: %s", promql)
 		case <-time.After(50 * time.Millisecond):
 		}

@@ -63,7 +63,8 @@ type Session struct {
 	// Opened is when the session was established.
 	Opened time.Time
 
-	// Streams are open now; Total have been opened.
+	// Streams are open now; Total have been opened. Of a session of the kind
+	// [tlsctx.H2] each is a request.
 	Streams int64
 	Total   uint64
 

@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"sigs.k8s.io/yaml"
+
+	"github.com/hallmark-mesh/hallmark/tlsctx"
 )
 
 // index lists the pages.
@@ -190,7 +192,11 @@ func (s *Session) write(b *bytes.Buffer, now time.Time) {
 	fmt.Fprintf(b, "\n%s\n", printable(who))
 	fmt.Fprintf(b, "  session     %d, %s, %s, %s, %s\n", s.ID, printable(string(s.Kind)), dialled, printable(s.Remote), awareness)
 	fmt.Fprintf(b, "  since       %s (%s)\n", s.Opened.UTC().Format(time.RFC3339), now.Sub(s.Opened).Round(time.Second))
-	fmt.Fprintf(b, "  streams     %d open, %d in all\n", s.Streams, s.Total)
+	streams := "streams"
+	if s.Kind == tlsctx.H2 { // each stream is a request
+		streams = "requests"
+	}
+	fmt.Fprintf(b, "  %-11s %d open, %d in all\n", streams, s.Streams, s.Total)
 	fmt.Fprintf(b, "  bytes       %d to the destination, %d back\n", s.Sent, s.Received)
 	if s.Peer.Target != "" {
 		fmt.Fprintf(b, "  target      %s\n", printable(s.Peer.Target))

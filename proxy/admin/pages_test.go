@@ -91,6 +91,18 @@ func TestPeers(t *testing.T) {
 	}
 }
 
+// TestRequestsOfSession calls the streams of a session for messages what they are.
+func TestRequestsOfSession(t *testing.T) {
+	c := OperatorConfig{Sessions: func(int) []Session {
+		s := webSession()
+		s.Kind = tlsctx.H2
+		return []Session{s}
+	}}
+	if page := get(t, c, "/peers").Body.String(); !strings.Contains(page, "\n  requests    2 open, 9 in all\n") || strings.Contains(page, "streams ") {
+		t.Errorf("page:\n%s", page)
+	}
+}
+
 // TestManyPeers bounds what is shown.
 func TestManyPeers(t *testing.T) {
 	c := OperatorConfig{Sessions: func(most int) []Session {
