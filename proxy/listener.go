@@ -9,6 +9,7 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"go.uber.org/zap"
@@ -40,6 +41,7 @@ type listener struct {
 // another.
 type socket interface {
 	net.Listener
+	syscall.Conn
 	SetDeadline(t time.Time) error
 }
 
@@ -66,6 +68,12 @@ func (t *turn) isOver() bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	return t.over
+}
+
+// Inherits reports whether connections have the options of the socket.
+func (t *turn) Inherits() bool {
+	i, ok := t.socket.(interface{ Inherits() bool })
+	return ok && i.Inherits()
 }
 
 // Close ends the turn.

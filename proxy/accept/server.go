@@ -101,6 +101,7 @@ const (
 func (s *Server) Serve(ctx context.Context, listener net.Listener) error {
 	stop := context.AfterFunc(ctx, func() { _ = listener.Close() })
 	defer stop()
+	inherited := s.config.Socket.Inherit(listener)
 	defer listener.Close()
 	backoff := firstBackoff
 	for s.reserve(ctx) {
@@ -110,6 +111,9 @@ func (s *Server) Serve(ctx context.Context, listener net.Listener) error {
 			backoff = firstBackoff
 			s.conns.Go(func() {
 				defer s.free()
+				if !inherited {
+					s.config.Socket.Apply(raw)
+				}
 				s.serve(raw)
 			})
 			continue
@@ -154,7 +158,6 @@ func (s *Server) Drain(ctx context.Context) bool {
 
 // serve prepares one connection and hands it over.
 func (s *Server) serve(raw net.Conn) {
-	s.config.Socket.apply(raw)
 	c, err := s.config.Proxy.read(s.forced, raw)
 	if err != nil {
 		_ = raw.Close()

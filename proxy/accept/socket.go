@@ -1,7 +1,6 @@
 package accept
 
 import (
-	"cmp"
 	"errors"
 	"net"
 	"net/netip"
@@ -27,30 +26,28 @@ type SocketOptions struct {
 	UserTimeout time.Duration
 }
 
-// Apply sets the options on a TCP connection, and does nothing to any other.
+// Apply sets the options on a TCP connection, and does nothing to any other, nor
+// to one of loopback: there the system itself knows when the other end is gone.
 // Options that the system refuses are left as they are: they only save
 // resources.
-func (o SocketOptions) Apply(c net.Conn) { o.apply(c) }
-
-func (o SocketOptions) apply(c net.Conn) {
+func (o SocketOptions) Apply(c net.Conn) {
 	tcp, ok := c.(*net.TCPConn)
-	if !ok {
-		return
-	}
-	if o.KeepAliveIdle > 0 || o.KeepAliveInterval > 0 || o.KeepAliveCount > 0 {
-		_ = tcp.SetKeepAliveConfig(net.KeepAliveConfig{
-			Enable: true, Count: cmp.Or(o.KeepAliveCount, systems),
-			Idle: cmp.Or(o.KeepAliveIdle, systems), Interval: cmp.Or(o.KeepAliveInterval, systems),
-		})
-	}
-	if o.UserTimeout > 0 {
-		setUserTimeout(tcp, o.UserTimeout)
+	if ok && !addrPort(c.RemoteAddr()).Addr().IsLoopback() {
+		o.set(tcp)
 	}
 }
 
-// systems makes net leave the system's setting, where 0 would mean a default of
-// its own.
-const systems = -1
+// Inherit sets the options on a listening socket, so that the connections that it
+// accepts have them without a system call for each. It reports whether it could,
+// as with a socket of [Sockets.Listen] that was not given; else
+// [SocketOptions.Apply] is to be called for each.
+func (o SocketOptions) Inherit(l net.Listener) bool {
+	i, ok := l.(interface {
+		syscall.Conn
+		Inherits() bool
+	})
+	return ok && i.Inherits() && o.set(i)
+}
 
 func isTemporary(err error) bool {
 	return isOutOfDescriptors(err) || errors.Is(err, syscall.ECONNABORTED) || errors.Is(err, syscall.EINTR) ||

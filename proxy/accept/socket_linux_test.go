@@ -12,9 +12,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// TestSocketOptions reads back from the kernel what was set on a connection.
+// TestSocketOptions reads back from the kernel what a connection has inherited
+// from its listener.
 func TestSocketOptions(t *testing.T) {
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	listener, err := new(Sockets).Listen(t.Context(), "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -26,6 +27,9 @@ func TestSocketOptions(t *testing.T) {
 	})
 	ctx, cancel := context.WithCancel(t.Context())
 	served := make(chan error, 1)
+	if !options.Inherit(listener) { // as Serve does, which the client below may be faster than
+		t.Error("a new socket passes no options on")
+	}
 	go func() { served <- s.Serve(ctx, listener) }()
 	client, err := net.Dial("tcp", listener.Addr().String())
 	if err != nil {
@@ -43,6 +47,15 @@ func TestSocketOptions(t *testing.T) {
 		t.Error(err)
 	}
 	s.Drain(t.Context())
+
+	options.Apply(client) // of loopback: nothing is set
+	options.UserTimeout, options.KeepAliveCount = 0, 3
+	if before := readOptions(t, client.(*net.TCPConn)); before[unix.TCP_USER_TIMEOUT] != 0 {
+		t.Errorf("a connection of loopback has %v", before)
+	}
+	if !options.set(client.(*net.TCPConn)) || readOptions(t, client.(*net.TCPConn))[unix.TCP_KEEPCNT] != 3 {
+		t.Error("an option was not set")
+	}
 }
 
 func readOptions(t *testing.T, c *net.TCPConn) map[int]int {

@@ -4,8 +4,16 @@ package accept
 
 import (
 	"net"
-	"time"
+	"syscall"
 )
 
-// setUserTimeout does nothing: the option is Linux's own.
-func setUserTimeout(*net.TCPConn, time.Duration) {}
+// set sets what Go knows how to set, on connections.
+func (o SocketOptions) set(socket syscall.Conn) bool {
+	tcp, ok := socket.(*net.TCPConn)
+	if !ok {
+		return false
+	}
+	return tcp.SetKeepAliveConfig(net.KeepAliveConfig{
+		Enable: true, Idle: o.KeepAliveIdle, Interval: o.KeepAliveInterval, Count: o.KeepAliveCount,
+	}) == nil
+}

@@ -53,12 +53,23 @@ func (s *Sockets) Listen(ctx context.Context, address string) (net.Listener, err
 	if l := s.take(address); l != nil {
 		return l, nil
 	}
-	l, err := new(net.ListenConfig).Listen(ctx, "tcp", address)
+	l, err := (&net.ListenConfig{KeepAlive: -1}).Listen(ctx, "tcp", address)
 	if err != nil {
 		return nil, fmt.Errorf("accept: listen on %s: %w", address, err)
 	}
+	if tcp, ok := l.(*net.TCPListener); ok {
+		return fresh{tcp}, nil
+	}
 	return l, nil
 }
+
+// fresh is a socket that this process has opened. The connections that it accepts
+// keep the options that they inherit, where those of a socket that was given get
+// the defaults of package net.
+type fresh struct{ *net.TCPListener }
+
+// Inherits says so.
+func (fresh) Inherits() bool { return true }
 
 // take returns the given listener of the address, once, or nil.
 func (s *Sockets) take(address string) net.Listener {

@@ -118,7 +118,7 @@ func (d *Dialer) connect(ctx context.Context, address string) (Conn, error) {
 	}
 	connect := d.Connect
 	if connect == nil {
-		connect = new(net.Dialer).DialContext
+		connect = (&net.Dialer{KeepAlive: -1}).DialContext // Prepare sets options
 	}
 	raw, err := connect(ctx, network, rest)
 	if err != nil {
