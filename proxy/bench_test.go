@@ -23,7 +23,8 @@ func BenchmarkConnect(b *testing.B) {
 				b.Error(err)
 				return
 			}
-			if _, err := c.Write(buffer); err == nil {
+			_, err = c.Write(buffer)
+			if err == nil {
 				_, err = io.ReadFull(c, buffer)
 			}
 			_ = c.Close()

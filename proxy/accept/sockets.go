@@ -53,7 +53,9 @@ func (s *Sockets) Listen(ctx context.Context, address string) (net.Listener, err
 	if l := s.take(address); l != nil {
 		return l, nil
 	}
-	l, err := (&net.ListenConfig{KeepAlive: -1}).Listen(ctx, "tcp", address)
+	lc := net.ListenConfig{KeepAlive: -1} // a Server sets it, see Inherit
+	lc.SetMultipathTCP(false)             // no client of ours speaks it, and its sockets pass on less
+	l, err := lc.Listen(ctx, "tcp", address)
 	if err != nil {
 		return nil, fmt.Errorf("accept: listen on %s: %w", address, err)
 	}
