@@ -140,18 +140,21 @@ func (l *live) all() []*liveSession {
 }
 
 // review asks again about every session's peer, ends those that are refused now,
-// and lets those drain that stale says are of the past. It returns how many were
-// refused.
+// and lets those drain that stale says are of the past, or whose peer's SVID has
+// run out: what is open was begun by a peer that proved its identity. It returns
+// how many were refused.
 func (l *live) review(stale func(*liveSession) bool, tell func(*liveSession, error)) (refused int) {
 	for _, s := range l.all() {
-		if err := s.verify(s.peer); err != nil {
+		err := s.verify(s.peer)
+		expired := tlsctx.ReasonOf(err) == tlsctx.Expired // and nothing else is wrong
+		if err != nil && !expired {
 			refused++
 			s.because(sessionTrust)
 			tell(s, err)
 			s.end(errUntrusted)
 			continue
 		}
-		if stale(s) {
+		if expired || stale(s) {
 			s.mu.Lock()
 			retire := s.retire
 			s.mu.Unlock()
