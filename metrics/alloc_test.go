@@ -4,8 +4,12 @@ package metrics
 
 import (
 	"crypto/tls"
+	"runtime"
+	"strconv"
 	"testing"
 	"time"
+
+	"github.com/spiffe/go-spiffe/v2/spiffeid"
 
 	"github.com/hallmark-mesh/hallmark/tlsctx"
 )
@@ -75,5 +79,40 @@ func TestMemoryPerConnection(t *testing.T) {
 	}).AllocedBytesPerOp()
 	if bytes > most {
 		t.Errorf("a guard takes %d bytes, want at most %d", bytes, most)
+	}
+}
+
+// TestMillionPeers has a million peers, paths and authorities: neither series nor
+// memory grow with them.
+func TestMillionPeers(t *testing.T) {
+	f := newFixture(t, Config{})
+	domain := web(t).ID.TrustDomain()
+	record := func(from, to int) {
+		for i := range to - from {
+			name := strconv.Itoa(from + i)
+			id, err := spiffeid.FromSegments(domain, "ns", "shop", "sa", name)
+			if err != nil {
+				t.Fatal(err)
+			}
+			f.Requests(toUs(&tlsctx.Peer{ID: id})).Record(Request{Method: name, Authority: name, Path: name, Status: 200, Duration: time.Millisecond})
+		}
+	}
+	heap := func() uint64 {
+		var m runtime.MemStats
+		runtime.GC()
+		runtime.ReadMemStats(&m)
+		return m.HeapAlloc
+	}
+	record(0, 10_000)
+	before := heap()
+	record(10_000, 1_000_000)
+	if after := heap(); after > before+1<<20 {
+		t.Errorf("%d bytes after a million, %d before", after, before)
+	}
+	if n := len(f.series(t, "istio_requests_total")); n != DefaultMaxCombinations+1 {
+		t.Errorf("%d series, want %d", n, DefaultMaxCombinations+1)
+	}
+	if got, want := f.value(t, "istio_requests_total", "source_principal", "overflow"), 1_000_000.0-DefaultMaxCombinations; got != want {
+		t.Errorf("%v under overflow, want %v", got, want)
 	}
 }

@@ -16,7 +16,8 @@ import (
 // requestTotals counts the requests of one combination, by how they were
 // answered.
 type requestTotals struct {
-	scales                            *scales
+	traffic                           *traffic
+	overflowed                        bool                       // it is the combination of those past the bound
 	answers                           atomic.Pointer[[]*answers] // copied when it grows
 	requestMessages, responseMessages atomic.Uint64
 
@@ -28,7 +29,9 @@ type requestTotals struct {
 type scales struct{ duration, bytes, firstByte *scale }
 
 // maxAnswers bounds the ways of being answered that are told apart within a
-// combination. Past it only the class of the code is.
+// combination. Past it only the class of the code is, and so it is once all
+// combinations together have as many ways, beyond their first, as there may be
+// combinations.
 const maxAnswers = 64
 
 // answer is a way of being answered.
@@ -72,14 +75,14 @@ func answerOf(req *Request) answer {
 }
 
 // count counts a request.
-func (t *requestTotals) count(req *Request, p *process) {
+func (t *requestTotals) count(req *Request) {
 	way := answerOf(req)
 	a := t.find(way)
 	if a == nil {
 		a = t.add(way)
 	}
-	if a.coarse {
-		p.overflowOf(requestsOverflow).Inc()
+	if t.overflowed || a.coarse {
+		t.traffic.r.process.overflowOf(requestsOverflow).Inc()
 	}
 	bucket, value := a.duration.observe(natural(int64(req.Duration)))
 	a.requestBytes.observe(natural(req.RequestBytes))
@@ -121,24 +124,39 @@ func (t *requestTotals) find(way answer) *answers {
 func (t *requestTotals) add(way answer) *answers {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	have := t.all()
-	if len(have) >= maxAnswers {
-		way = answer{code: way.code / 100, grpc: -1, coarse: true}
-	}
-	if a := t.find(way); a != nil {
+	if a := t.find(way); a != nil { // somebody was quicker
 		return a
 	}
-	a := &answers{answer: way, exemplars: make([]atomic.Pointer[exemplar], len(t.scales.duration.bounds)+1)}
-	a.duration.init(t.scales.duration)
-	a.requestBytes.init(t.scales.bytes)
-	a.responseBytes.init(t.scales.bytes)
-	if t.scales.firstByte != nil {
-		a.firstByte = new(histogram)
-		a.firstByte.init(t.scales.firstByte)
+	have := t.all()
+	if len(have) >= maxAnswers || len(have) > 0 && t.traffic.full() {
+		way = answer{code: way.code / 100, grpc: -1, coarse: true}
+		if a := t.find(way); a != nil {
+			return a
+		}
 	}
-	more := append(slices.Clip(have), a)
+	if len(have) > 0 {
+		t.traffic.ways.Add(1)
+	}
+	more := append(slices.Clip(have), newAnswers(way, &t.traffic.scales))
 	t.answers.Store(&more)
+	return more[len(have)]
+}
+
+func newAnswers(way answer, s *scales) *answers {
+	a := &answers{answer: way, exemplars: make([]atomic.Pointer[exemplar], len(s.duration.bounds)+1)}
+	a.duration.init(s.duration)
+	a.requestBytes.init(s.bytes)
+	a.responseBytes.init(s.bytes)
+	if s.firstByte != nil {
+		a.firstByte = new(histogram)
+		a.firstByte.init(s.firstByte)
+	}
 	return a
+}
+
+// full reports whether no more ways of being answered are told apart.
+func (t *traffic) full() bool {
+	return t.ways.Load() >= int64(t.r.rules.Load().MaxCombinations)
 }
 
 // status returns the value of response_code.

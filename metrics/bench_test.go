@@ -89,6 +89,30 @@ func BenchmarkScrape(b *testing.B) {
 	}
 }
 
+// BenchmarkScrapeRequests answers a scrape of so many combinations, each with
+// requests that ended in two ways.
+func BenchmarkScrapeRequests(b *testing.B) {
+	for _, combinations := range []int{10, 100, 1000} {
+		b.Run(fmt.Sprintf("combinations=%d", combinations), func(b *testing.B) {
+			f := newFixture(b, Config{})
+			for i := range combinations {
+				q := f.Requests(toUs(peer(b, fmt.Sprintf("spiffe://example.org/ns/shop/sa/w%d", i))))
+				for n := range 100 {
+					q.Record(Request{Status: 200, Duration: time.Duration(n*n) * time.Millisecond, ResponseBytes: int64(n * n)})
+				}
+				q.Record(Request{Status: 500})
+			}
+			r := httptest.NewRequest(http.MethodGet, "/metrics", nil)
+			r.Header.Set("Accept", "application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;encoding=delimited")
+			handler := f.Handler()
+			b.ReportAllocs()
+			for b.Loop() {
+				handler.ServeHTTP(discard{make(http.Header)}, r)
+			}
+		})
+	}
+}
+
 // discard is a response that nobody reads.
 type discard struct{ header http.Header }
 

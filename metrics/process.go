@@ -93,14 +93,6 @@ const (
 	requestsOverflow = "istio_requests"
 )
 
-// overflowName is how the metrics of the combination are named there.
-func (c *combination) overflowName() string {
-	if c.protocol == protocolTCP {
-		return trafficOverflow
-	}
-	return requestsOverflow
-}
-
 func (p *process) overflowOf(metric string) prometheus.Counter {
 	return p.overflows.WithLabelValues(metric)
 }

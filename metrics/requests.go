@@ -121,7 +121,7 @@ func (q *Requests) Record(req Request) {
 		req.Start = time.Now().Add(-req.Duration)
 	}
 	at := q.at(req.IsGRPC, req.Start.Add(req.Duration))
-	at.series.requests.count(&req, q.r.process)
+	at.series.requests.count(&req)
 	if q.info.Via != nil {
 		q.info.Via.carried(natural(req.RequestBytes), natural(req.ResponseBytes))
 	}

@@ -196,6 +196,9 @@ func TestRequestOverflow(t *testing.T) {
 			q.Record(Request{Status: code, IsGRPC: code%2 == 0, GRPC: code % 17, Outcome: Outcome{Flag: flag}})
 		}
 	}
+	if got := f.value(t, "hallmark_metrics_overflowed_total", "metric", "istio_requests"); got == 0 {
+		t.Error("what is told apart by its class alone is not counted")
+	}
 	all := f.series(t, "istio_requests_total")
 	if most := 2 * (maxAnswers + 6); len(all) > most {
 		t.Errorf("%d series, want at most %d", len(all), most)
@@ -213,6 +216,37 @@ func TestRequestOverflow(t *testing.T) {
 	if got := f.value(t, "response_total", "status_code", "5xx", "classification", "failure"); got == 0 {
 		t.Error("none under 5xx for linkerd")
 	}
+}
+
+// TestManyAnswers has few peers that are answered in more ways, all in all, than
+// there may be combinations.
+func TestManyAnswers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFixture(t, Config{Rules: Rules{MaxCombinations: 10, IdleExpiry: time.Hour}})
+		all := func() {
+			for i := range 8 {
+				q := f.Requests(toUs(peer(t, fmt.Sprintf("spiffe://example.org/ns/shop/sa/w%d", i))))
+				for code := 200; code < 210; code++ {
+					q.Record(Request{Status: code})
+				}
+			}
+		}
+		all()
+		first := len(f.series(t, "istio_requests_total"))
+		if most := 8 + 10 + 8; first > most {
+			t.Errorf("%d series, want at most %d: one and a coarse one for each peer, and ten more", first, most)
+		}
+		if got := f.value(t, "istio_requests_total", "source_workload", "w7", "response_code", "2xx"); got != 9 {
+			t.Errorf("%v of w7 under 2xx, want 9", got)
+		}
+		time.Sleep(2 * time.Hour)
+		if n := len(f.series(t, "istio_requests_total")); n != 0 {
+			t.Fatalf("%d series, want none", n)
+		}
+		if n := f.traffic.ways.Load(); n != 0 {
+			t.Errorf("%d ways are left of nothing", n)
+		}
+	})
 }
 
 // TestRequestExpiry has requests come back to what was forgotten.

@@ -21,11 +21,13 @@ type traffic struct {
 	linkerd *linkerdNames // nil unless asked for
 	open    *prometheus.Desc
 	scales  scales
+	ways    atomic.Int64 // of requests being answered, beyond the first of each combination
 
 	collecting sync.Mutex // held by a scrape
 
-	mu     sync.RWMutex
-	series map[combination]*series
+	mu      sync.RWMutex
+	series  map[combination]*series
+	expired time.Time // when what is idle was last looked for
 }
 
 // combination is what one series is counted under. Different ones have different
@@ -130,23 +132,32 @@ func (t *traffic) get(key combination, rules *rules, since time.Time) *series {
 	defer t.mu.Unlock()
 	s = t.series[key]
 	if s == nil && len(t.series) >= rules.MaxCombinations {
-		t.expire(rules, time.Now())
+		if now := time.Now(); now.Sub(t.expired) >= expiryPause {
+			t.expire(rules, now)
+		}
 	}
-	if s == nil && len(t.series) >= rules.MaxCombinations {
-		t.r.process.overflowOf(key.overflowName()).Inc()
+	overflowed := s == nil && len(t.series) >= rules.MaxCombinations
+	if overflowed {
+		if key.protocol == protocolTCP { // requests are counted one by one
+			t.r.process.overflowOf(trafficOverflow).Inc()
+		}
 		key = key.overflow()
 		s = t.series[key]
 	}
 	if s == nil {
 		s = &series{combination: key, created: since}
 		if key.protocol != protocolTCP {
-			s.requests = &requestTotals{scales: &t.scales}
+			s.requests = &requestTotals{traffic: t, overflowed: overflowed}
 		}
 		t.series[key] = s
 	}
 	s.begin(since)
 	return s
 }
+
+// expiryPause is how long it takes, while there are too many combinations, until
+// idle ones are looked for again.
+const expiryPause = time.Second
 
 // overflow is what a combination is counted under when there are too many.
 func (c combination) overflow() combination {
@@ -162,10 +173,14 @@ func (t *traffic) expire(rules *rules, now time.Time) {
 	if rules.IdleExpiry < 0 {
 		return
 	}
+	t.expired = now
 	before := now.Add(-rules.IdleExpiry).UnixNano()
 	for key, s := range t.series {
 		if s.leave(before) {
 			delete(t.series, key)
+			if s.requests != nil {
+				t.ways.Add(-int64(max(len(s.requests.all())-1, 0)))
+			}
 			if t.linkerd != nil {
 				t.linkerd.retire(s)
 			}
