@@ -72,10 +72,13 @@ func (m *mortal) die() {
 func TestApplicationDies(t *testing.T) {
 	for _, kind := range kinds() {
 		t.Run(kind, func(t *testing.T) {
-			app := newMortal(t, func(c net.Conn) { _, _ = io.Copy(c, zeros{}) })
+			app := newMortal(t, func(c net.Conn) {
+				_, _ = io.CopyN(c, zeros{}, 1<<20) // more than its client takes
+				_, _ = c.Read(make([]byte, 1))
+			})
 			p := newPair(t, app.address, []string{"  session: " + kind, "  protocol: opaque"}, nil)
 			var conns []net.Conn
-			for range 40 {
+			for range 30 {
 				conn := reluctant(t, p.address)
 				_ = conn.SetDeadline(time.Now().Add(time.Minute))
 				if _, err := io.CopyN(io.Discard, conn, 4<<10); err != nil {

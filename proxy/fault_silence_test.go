@@ -20,7 +20,7 @@ func TestHandshakeFlood(t *testing.T) {
 	flooder := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.IPv4(127, 0, 0, 2)}}
 	hello := []byte{22, 3, 1, 2, 0, 1, 0, 1, 252, 3, 3} // the beginning of a ClientHello
 	held := 0
-	for i := range 600 {
+	for i := range 400 {
 		c, err := flooder.DialContext(t.Context(), "tcp", p.server.address("127.0.0.1:0"))
 		if err != nil {
 			continue // reset already
@@ -34,7 +34,7 @@ func TestHandshakeFlood(t *testing.T) {
 		}
 	}
 	eventually(t, "the flood meets its limit", func() bool {
-		return p.server.metric(`hallmark_limits_met_total\{limit="handshakes_per_source"`) >= 300
+		return p.server.metric(`hallmark_limits_met_total\{limit="handshakes_per_source"`) >= 100
 	})
 	for range 20 {
 		if got := say(t, connect(t, p.address), "after"); got != "after" {

@@ -35,7 +35,7 @@ func TestStreamsThatNobodyReads(t *testing.T) {
 	const (
 		slow   = 1000
 		window = 64 << 10  // of a stream, as long as nobody reads
-		each   = 640 << 10 // more than the proxies take of a stream; the rest is the kernel's
+		each   = 320 << 10 // more than the proxies take of a stream; the rest is the kernel's
 	)
 	var filled atomic.Int64
 	app := serve(t, func(c net.Conn) {
@@ -79,17 +79,17 @@ spec: {limits: {streamsPerSession: 4096}}
 		return still > 20 && now > slow*window
 	})
 	var fast sync.WaitGroup
-	for range 20 {
+	for range 10 {
 		conn := connect(t, p.address)
 		fast.Go(func() {
 			if _, err := io.WriteString(conn, "echo\n"); err != nil {
 				t.Error(err)
 			}
 			go func() {
-				_, _ = io.CopyN(conn, zeros{}, 4<<20)
+				_, _ = io.CopyN(conn, zeros{}, 2<<20)
 				_ = conn.CloseWrite()
 			}()
-			if n, err := io.Copy(io.Discard, conn); n != 4<<20+int64(len("echo\n")) || err != nil {
+			if n, err := io.Copy(io.Discard, conn); n != 2<<20+int64(len("echo\n")) || err != nil {
 				t.Errorf("a fast stream got %d bytes, %v", n, err)
 			}
 		})
