@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"fmt"
 	"net"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -135,5 +136,45 @@ func TestAllocations(t *testing.T) {
 	}
 	if both > 10 {
 		t.Errorf("a pair: %.1f allocations a request, more than five a proxy", both)
+	}
+}
+
+// TestIdleMemory: what an idle connection of an application costs, its client in
+// this process included, after it has carried a request.
+func TestIdleMemory(t *testing.T) {
+	const conns = 1000
+	p := silent(start(t, tlsctx.HTTP1, to(plain(t, allocating(t), tlsctx.HTTP1))))
+	request := newNumbered("POST /path HTTP/1.1\r\nhost: app")
+	buf := make([]byte, 1<<16)
+	one := func(c net.Conn) {
+		if _, err := c.Write(request.next()); err != nil {
+			t.Fatal(err)
+		}
+		for n := 0; !bytes.HasSuffix(buf[:n], bytes.Repeat([]byte("x"), 64)); {
+			m, err := c.Read(buf[n:])
+			if err != nil {
+				t.Fatal(err)
+			}
+			n += m
+		}
+	}
+	memory := func() uint64 {
+		runtime.GC()
+		runtime.GC() // pools are emptied by the second
+		var m runtime.MemStats
+		runtime.ReadMemStats(&m)
+		return m.HeapAlloc + m.StackInuse
+	}
+	first := p.dial()
+	one(first)
+	before := memory()
+	for range conns {
+		c := p.dial()
+		one(c)
+	}
+	each := (int64(memory()) - int64(before)) / conns
+	t.Logf("%d bytes for each idle connection, both ends", each)
+	if each > 16<<10 {
+		t.Errorf("%d bytes for each idle connection", each)
 	}
 }

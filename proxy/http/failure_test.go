@@ -252,3 +252,75 @@ func TestDrain(t *testing.T) {
 		}
 	}
 }
+
+// TestCancelParked: a client that goes away while its request waits for a
+// connection ends the waiting.
+func TestCancelParked(t *testing.T) {
+	waiting, gone := make(chan struct{}), make(chan struct{})
+	for _, down := range []tlsctx.Protocol{tlsctx.HTTP1, tlsctx.HTTP2} {
+		p := start(t, down, Config{Open: func(ctx context.Context, _ *Ask) (Choice, error) {
+			waiting <- struct{}{}
+			<-ctx.Done()
+			gone <- struct{}{}
+			return Choice{}, ctx.Err()
+		}})
+		ctx, cancel := context.WithCancel(t.Context())
+		r, _ := http.NewRequestWithContext(ctx, "GET", "http://"+p.address, nil)
+		ended := make(chan error, 1)
+		go func() {
+			_, err := client(t, down).Do(r)
+			ended <- err
+		}()
+		<-waiting
+		cancel()
+		<-gone
+		if err := <-ended; !errors.Is(err, context.Canceled) {
+			t.Errorf("%s: %v", down, err)
+		}
+		p.await("record", func() bool { return len(p.records) == 1 })
+		if r := p.records[0]; r.Reason != ClientGone || r.Attempts != 0 {
+			t.Errorf("%s: recorded %+v", down, r)
+		}
+	}
+}
+
+// TestForced: when the context of a connection ends, so do its requests.
+func TestForced(t *testing.T) {
+	begun, gone := make(chan struct{}), make(chan struct{})
+	address := app(t, func(w http.ResponseWriter, r *http.Request) {
+		begun <- struct{}{}
+		<-r.Context().Done()
+		gone <- struct{}{}
+	})
+	for _, down := range []tlsctx.Protocol{tlsctx.HTTP1, tlsctx.HTTP2} {
+		relay := New(to(plain(t, address, tlsctx.HTTP1)))
+		listener, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		served := make(chan error, 1)
+		go func() {
+			conn, err := listener.Accept()
+			if err == nil {
+				err = relay.Serve(ctx, Connection{Conn: conn, Protocol: down, Source: &Source{}})
+			}
+			served <- err
+		}()
+		ended := make(chan error, 1)
+		go func() {
+			_, err := client(t, down).Get("http://" + listener.Addr().String())
+			ended <- err
+		}()
+		<-begun
+		cancel()
+		<-gone
+		if err := <-served; err == nil {
+			t.Errorf("%s: ended in order", down)
+		}
+		listener.Close() // net/http tries again otherwise
+		if err := <-ended; err == nil {
+			t.Errorf("%s: was answered", down)
+		}
+	}
+}

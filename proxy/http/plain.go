@@ -105,7 +105,11 @@ func (p *Plain) Connections() int {
 
 func (p *Plain) attempt(x *exchange) attempt {
 	if p.config.Protocol == tlsctx.HTTP2 {
-		return newAttempt2(x, p.session(), p)
+		var s *Session
+		if x.record.Attempts < 2 { // the third time on one that is surely open
+			s = p.session()
+		}
+		return newAttempt2(x, s, p)
 	}
 	if x.record.Attempts > 0 { // this time on a connection that is surely open
 		return &attempt1{x: x, plain: p}

@@ -20,6 +20,14 @@ const (
 	// answer is not lost in a reset (RFC 9112, section 9.6).
 	lingerTime  = 2 * time.Second
 	lingerBytes = 16 << 20
+
+	// lullTime is how long a connection has to be without a request before
+	// draining ends it: a client that has just been answered may be sending its
+	// next one, which an end without a word would lose. Answers say meanwhile
+	// that the connection ends. Of what has been idle for longer, lastLook is how
+	// long it is looked whether something has come.
+	lullTime = 500 * time.Millisecond
+	lastLook = time.Millisecond
 )
 
 // past is a deadline that ends a read at once.
@@ -130,15 +138,19 @@ func (s *server1) idle() (bool, error) {
 				return false, err
 			}
 		}
-		if s.draining.Load() {
-			return false, nil
+		draining := s.draining.Load()
+		if draining {
+			if err := s.arm(max(lullTime-time.Since(quiet), lastLook)); err != nil {
+				return false, err
+			}
 		}
 		err := s.in.Wait()
 		switch {
 		case err == nil:
 		case !h1.Expired(err):
 			return false, nil // between requests a client may go away as it likes
-		case s.draining.Load() || limit > 0 && time.Since(quiet) >= limit:
+		case draining && time.Now().Before(s.deadline): // woken up for something else
+		case draining || limit > 0 && time.Since(quiet) >= limit:
 			return false, nil
 		default:
 			s.deadline = time.Time{} // it was armed for an earlier request: again

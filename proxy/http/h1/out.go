@@ -51,7 +51,7 @@ type Out struct {
 	try    func(fd uintptr) bool // c.attempt, made once
 	tryErr error
 	tryN   int
-	wg     sync.WaitGroup
+	quiet  sync.Cond // nobody writes any more
 }
 
 // ending is what becomes of the connection when everything has been written.
@@ -71,6 +71,7 @@ func NewOut(conn net.Conn, timeout time.Duration, sent func(n int), failed func(
 	}
 	o := &Out{conn: conn, raw: plainSocket(conn), timeout: timeout, sent: sent, failed: failed}
 	o.try = o.attempt
+	o.quiet.L = &o.mu
 	return o
 }
 
@@ -154,7 +155,7 @@ func (o *Out) Flush() {
 		ending = o.takeEnding()
 	} else if failed == nil {
 		o.busy = true
-		o.wg.Go(o.run)
+		go o.run()
 	}
 	o.mu.Unlock()
 	o.tell(sent, failed)
@@ -218,6 +219,7 @@ func (o *Out) run() {
 		o.mu.Lock()
 		if o.buf == nil || o.err != nil {
 			o.busy = false
+			o.quiet.Broadcast()
 			ending := goOn
 			if o.err == nil {
 				ending = o.takeEnding()
@@ -318,6 +320,12 @@ func (o *Out) Pending() bool {
 	return o.buf != nil || o.busy
 }
 
-// Wait waits for the goroutine that writes, if there is one. The connection has
-// been closed before.
-func (o *Out) Wait() { o.wg.Wait() }
+// Wait waits for the goroutine that writes, if there is one: until everything has
+// been written or writing has failed.
+func (o *Out) Wait() {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	for o.busy {
+		o.quiet.Wait()
+	}
+}
