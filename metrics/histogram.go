@@ -132,10 +132,13 @@ func (h *histogram) export(created *timestamppb.Timestamp) *dto.Histogram {
 		ZeroThreshold:    new(prometheus.DefNativeHistogramZeroThreshold),
 		Bucket:           make([]*dto.Bucket, len(h.classic)),
 	}
+	buckets, counts := make([]dto.Bucket, len(h.classic)), make([]uint64, len(h.classic))
 	var below uint64
 	for i := range h.classic {
 		below += h.classic[i].Load()
-		out.Bucket[i] = &dto.Bucket{CumulativeCount: new(below), UpperBound: new(h.scale.bounds[i])}
+		counts[i] = below
+		buckets[i].CumulativeCount, buckets[i].UpperBound = &counts[i], &h.scale.bounds[i]
+		out.Bucket[i] = &buckets[i]
 	}
 	zeros := h.zeros.Load()
 	out.ZeroCount = new(zeros)
