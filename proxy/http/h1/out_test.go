@@ -3,6 +3,7 @@ package h1
 import (
 	"bytes"
 	"encoding/binary"
+	"errors"
 	"io"
 	"net"
 	"sync/atomic"
@@ -160,7 +161,7 @@ func TestIn(t *testing.T) {
 				} else {
 					err = in.More()
 				}
-				if err == io.EOF {
+				if errors.Is(err, io.EOF) {
 					break
 				}
 				if err != nil {
@@ -173,7 +174,7 @@ func TestIn(t *testing.T) {
 			if in.buf != nil {
 				t.Error("a buffer is held at the end")
 			}
-			if _, err := in.Chunk(10); err != io.EOF {
+			if _, err := in.Chunk(10); !errors.Is(err, io.EOF) {
 				t.Errorf("got %v", err)
 			}
 		})
