@@ -86,6 +86,7 @@ func TestExpiredPeerGetsNoNewStream(t *testing.T) {
 	if s, err := session.Open(t.Context(), info); err == nil && s.Answer(t.Context()) == nil {
 		t.Error("a stream opens after the peer's certificate has expired")
 	}
+	server.publish() // everybody is asked about again
 	if got := say(t, first, "after"); got != "after" {
 		t.Errorf("got %q", got)
 	}
