@@ -51,6 +51,17 @@ type Requests struct {
 type resolved struct {
 	own    *own
 	series *series
+	since  time.Time
+}
+
+// again is how long requests are counted as overflow until it is seen whether
+// there is room for them now.
+const again = time.Minute
+
+// stands reports whether it is still right for a request that ends at the given
+// time.
+func (at *resolved) stands(own *own, end time.Time) bool {
+	return at.own == own && at.series.use(end) && (!at.series.requests.overflowed || end.Sub(at.since) < again)
 }
 
 // Requests returns what records the requests of the kind. Make it once for each
@@ -147,10 +158,10 @@ func (q *Requests) at(grpc bool, end time.Time) *resolved {
 	}
 	own := q.r.own.current(q.r.rules.Load())
 	at := kind.Load()
-	if at == nil || at.own != own || !at.series.use(end) {
+	if at == nil || !at.stands(own, end) {
 		key := own.combination(q.info.Reporter, q.info.Peer, q.info.Service)
 		key.protocol = protocol
-		at = &resolved{own, q.r.traffic.get(key, own.rules, end)}
+		at = &resolved{own, q.r.traffic.get(key, own.rules, end), end}
 		kind.Store(at)
 	}
 	return at

@@ -218,6 +218,25 @@ func TestRequestOverflow(t *testing.T) {
 	}
 }
 
+// TestRoomAgain has requests go on that were too many once.
+func TestRoomAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFixture(t, Config{Rules: Rules{MaxCombinations: 2, IdleExpiry: time.Hour}})
+		f.Requests(toUs(web(t))).Record(Request{Status: 200})
+		f.Requests(toUs(nil)).Record(Request{Status: 200})
+		q := f.Requests(toUs(peer(t, "spiffe://example.org/ns/shop/sa/cart")))
+		for range 5 {
+			q.Record(Request{Status: 200})
+			time.Sleep(25 * time.Minute)
+		}
+		for workload, want := range map[string]float64{"overflow": 3, "cart": 2} {
+			if got := f.value(t, "istio_requests_total", "source_workload", workload); got != want {
+				t.Errorf("%v of %s, want %v", got, workload, want)
+			}
+		}
+	})
+}
+
 // TestManyAnswers has few peers that are answered in more ways, all in all, than
 // there may be combinations.
 func TestManyAnswers(t *testing.T) {

@@ -176,6 +176,27 @@ func TestRequestFilters(t *testing.T) {
 	}
 }
 
+// FuzzEscape wants a path that is fit for a terminal, whatever it was.
+func FuzzEscape(f *testing.F) {
+	for _, path := range []string{"/a b\n", "/%20/", "/ü", "", "/\x7f\xff", "/" + strings.Repeat("\x00", maxText)} {
+		f.Add(path)
+	}
+	f.Fuzz(func(t *testing.T, path string) {
+		got := escape(path)
+		if len(got) > maxText {
+			t.Errorf("%d bytes", len(got))
+		}
+		for i := range len(got) {
+			if got[i] <= ' ' || got[i] > '~' {
+				t.Fatalf("%q became %q", path, got)
+			}
+		}
+		if !strings.ContainsFunc(path, func(r rune) bool { return r <= ' ' || r > '~' }) && len(path) <= maxText && got != path {
+			t.Errorf("%q became %q", path, got)
+		}
+	})
+}
+
 // BenchmarkRequested writes the line of a request, or decides against it.
 func BenchmarkRequested(b *testing.B) {
 	for _, filter := range []Filter{All, Failed} {
