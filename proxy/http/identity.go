@@ -25,7 +25,9 @@ const (
 // Identity says what the application is told of who called it, in fields that
 // replace whatever the client sent of the kind: [ClientCert], [SourceAttributes],
 // Forwarded and X-Forwarded-*, in whatever spelling an application might take for
-// one of them, in the header and in trailers.
+// one of them, in the header and in trailers. Where Envoy and Linkerd say it
+// (x-envoy-peer-metadata, x-envoy-peer-metadata-id, l5d-client-id) is not for
+// clients to fill in either, and stripped.
 type Identity struct {
 	// Least is the provenance that an attribute needs to be told; 0 means
 	// [tlsctx.Asserted]: all of them.
@@ -161,14 +163,15 @@ func (f identityFields) strip(fields []message.Field) []message.Field {
 }
 
 // speaksOfIdentity reports whether an application might take a field of that
-// name for one of ours: some turn every byte that is no letter and no digit into
-// the same one.
+// name for one of ours, or for another mesh's: some turn every byte that is no
+// letter and no digit into the same one.
 func (f identityFields) speaksOfIdentity(name string) bool {
-	if name[0] != 'x' && name[0] != 'f' {
+	if name[0] != 'x' && name[0] != 'f' && name[0] != 'l' {
 		return false
 	}
 	switch {
-	case alike(name, ClientCert), alike(name, SourceAttributes):
+	case alike(name, ClientCert), alike(name, SourceAttributes),
+		alike(name, "x-envoy-peer-metadata"), alike(name, "x-envoy-peer-metadata-id"), alike(name, "l5d-client-id"):
 		return true
 	case f.config.TrustForwarded:
 		return false

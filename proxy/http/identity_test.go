@@ -35,6 +35,8 @@ func TestIdentity(t *testing.T) {
 		"X-Forwarded-Client-Cert: URI=spiffe://evil/1\r\nx_forwarded_client_cert: URI=spiffe://evil/2\r\n" +
 		"X-Forwarded_Client-Cert: URI=spiffe://evil/3\r\nx.forwarded.client.cert: URI=spiffe://evil/4\r\n" +
 		"X-Hallmark-Source: evil=5\r\nX_HALLMARK_SOURCE: evil=6\r\nForwarded: for=evil7\r\n" +
+		"X-Envoy-Peer-Metadata: evil12\r\nx_envoy_peer_metadata: evil13\r\nX-Envoy-Peer-Metadata-Id: evil14\r\n" +
+		"L5d-Client-Id: evil15\r\nL5D_CLIENT_ID: evil16\r\n" +
 		"X-Forwarded-For: evil8\r\nX_Forwarded_For: evil9\r\nX-Forwarded-Port: evil10\r\nX-Forwarded-Anything: evil11\r\n" +
 		"Connection: x-forwarded-client-cert, forwarded, x-hallmark-source\r\nKept: 1\r\nX-Forward: kept\r\n\r\n")
 	c.response("GET")
