@@ -14,6 +14,12 @@ import (
 var build e2e.Build
 
 func TestMain(m *testing.M) {
+	for role, be := range map[string]func(address string) error{appRole: beApplication, echoRole: beEcho} {
+		if address := os.Getenv(role); address != "" {
+			fmt.Fprintln(os.Stderr, be(address))
+			os.Exit(1)
+		}
+	}
 	code := m.Run()
 	build.Remove()
 	if err := goleak.Find(); code == 0 && err != nil {

@@ -1,12 +1,10 @@
 package e2e_test
 
 import (
-	"crypto/tls"
 	"fmt"
 	"strings"
 	"testing"
 
-	"github.com/hallmark-mesh/hallmark/identity/workload"
 	"github.com/hallmark-mesh/hallmark/test/apps"
 	"github.com/hallmark-mesh/hallmark/test/ca"
 	"github.com/hallmark-mesh/hallmark/test/components"
@@ -109,28 +107,11 @@ func TestContradictionIsRefused(t *testing.T) {
 // says anything.
 func pingAs(t *testing.T, w e2e.Workload, address, namespace string) (reply string, err error) {
 	t.Helper()
-	source, err := workload.Open(workload.Config{Address: w.Endpoint})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer source.Close()
-	own, err := source.Wait(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
 	var says tlsctx.Context
 	if namespace != "" {
 		says.Attributes = ca.Attributes(t, "k8s.namespace.name", namespace)
 	}
-	minted, err := tlsctx.Mint(own.SVID.Certificates[0], says)
-	if err != nil {
-		t.Fatal(err)
-	}
-	certificate := ca.TLSCertificate(own.SVID)
-	certificate.Certificate = append(certificate.Certificate, minted)
-	conn, err := tls.Dial("tcp", address, &tls.Config{
-		InsecureSkipVerify: true, MinVersion: tls.VersionTLS13, Certificates: []tls.Certificate{certificate}, NextProtos: []string{"hallmark/1/raw/redis"},
-	})
+	conn, err := shakeSaying(t, w, address, "hallmark/1/raw/redis", says)
 	if err != nil {
 		return "", err
 	}

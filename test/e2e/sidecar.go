@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -33,6 +34,9 @@ type Options struct {
 	Config   string   // the content of --config; none if empty
 	Env      []string
 	Name     string // for messages
+	Inside   string // a network namespace to run in; ours if empty
+	// MetricsHost is where metrics are served; 127.0.0.1 if empty.
+	MetricsHost string
 }
 
 // Sidecar is a running `hallmark run`.
@@ -48,6 +52,10 @@ type Sidecar struct {
 func Run(tb testing.TB, options Options) *Sidecar {
 	tb.Helper()
 	s := &Sidecar{Metrics: components.FreeAddr(tb), Admin: components.FreeAddr(tb), options: options}
+	if options.MetricsHost != "" {
+		_, port, _ := net.SplitHostPort(s.Metrics) // made by FreeAddr
+		s.Metrics = net.JoinHostPort(options.MetricsHost, port)
+	}
 	if options.Config != "" {
 		file := filepath.Join(tb.TempDir(), "config.yaml")
 		if err := os.WriteFile(file, []byte(options.Config), 0o600); err != nil {
@@ -63,10 +71,11 @@ func Run(tb testing.TB, options Options) *Sidecar {
 // while it runs, if it hands over.
 func (s *Sidecar) Start(tb testing.TB) {
 	tb.Helper()
-	s.Running = components.Start(tb, s.process())
+	s.Running = components.Start(tb, s.process(tb))
 }
 
-func (s *Sidecar) process() components.Process {
+func (s *Sidecar) process(tb testing.TB) components.Process {
+	tb.Helper()
 	o := s.options
 	args := []string{"run", "--workload-api", o.Workload.Endpoint, "--metrics", s.Metrics, "--admin", s.Admin, "--patience", patience.String()}
 	for flag, values := range map[string][]string{"--inbound": o.Inbound, "--outbound": o.Outbound, "--expect": o.Expect} {
@@ -78,8 +87,12 @@ func (s *Sidecar) process() components.Process {
 	if name == "" {
 		name = "hallmark " + o.Workload.ID
 	}
+	path, args := o.Workload.Binary, append(args, o.Args...)
+	if o.Inside != "" {
+		path, args = components.Command(tb, "ip"), append([]string{"netns", "exec", o.Inside, path}, args...)
+	}
 	return components.Process{
-		Name: name, Path: o.Workload.Binary, Args: append(args, o.Args...), Env: o.Env,
+		Name: name, Path: path, Args: args, Env: o.Env,
 		Ready: components.Responds("http://" + s.Metrics + "/readyz"), ReadyTimeout: patience,
 	}
 }
