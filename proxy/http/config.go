@@ -97,7 +97,8 @@ type Limits struct {
 
 // Ask is what [Config.Open] is asked.
 type Ask struct {
-	// Request is the head of the request.
+	// Request is the head of the request. A further attempt finds in it what
+	// an earlier one has changed.
 	Request *message.Request
 
 	// Source is where it comes from.

@@ -218,6 +218,10 @@ func (o *Out) run() {
 	for {
 		o.mu.Lock()
 		if o.buf == nil || o.err != nil {
+			// A deadline that has passed would fail the next write, whoever does it.
+			if err := o.conn.SetWriteDeadline(time.Time{}); err != nil && o.err == nil {
+				o.err = err
+			}
 			o.busy = false
 			o.quiet.Broadcast()
 			ending := goOn

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -45,6 +46,40 @@ func ends(t *testing.T) (near, far *net.TCPConn) {
 
 // wrapped is a connection that is no plain socket.
 type wrapped struct{ *net.TCPConn }
+
+// noting is one that notes its write deadline.
+type noting struct {
+	*net.TCPConn
+	mu       sync.Mutex
+	deadline time.Time
+	set      int
+}
+
+func (c *noting) SetWriteDeadline(t time.Time) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.deadline = t
+	c.set++
+	return c.TCPConn.SetWriteDeadline(t)
+}
+
+// TestOutLeavesNoDeadline: the deadline of a write does not outlive it, or it
+// would fail the next one, however much later that is.
+func TestOutLeavesNoDeadline(t *testing.T) {
+	near, far := ends(t)
+	c := &noting{TCPConn: near}
+	o := NewOut(c, 0, nil, func(err error) { t.Error(err) })
+	go io.Copy(io.Discard, far)
+	o.Append(0, func(to []byte) []byte { return append(to, make([]byte, 1<<20)...) })
+	o.Flush()
+	o.Wait()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.set < 2 || !c.deadline.IsZero() {
+		t.Errorf("set %d times, to %v at last", c.set, c.deadline)
+	}
+	near.Close()
+}
 
 // TestOut: what is appended arrives in order and without a gap, whether it goes
 // out at once, in part, or by the goroutine; all of the content is told, once;
