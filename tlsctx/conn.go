@@ -21,6 +21,7 @@ type Conn struct {
 	raw    net.Conn
 	peer   *Peer
 	read   atomic.Bool // a Read has succeeded, so the peer has taken us
+	more   bool        // the last Read may have left something of its record; the reader's own
 	writes sync.Mutex  // held by a Write that gathers records
 }
 
@@ -40,7 +41,8 @@ func (c *Conn) NetConn() net.Conn { return c.raw }
 // server has refused it: an alert on the first Read is an *[Error] with the
 // reason [RefusedByPeer].
 func (c *Conn) Read(b []byte) (int, error) {
-	n, err := c.tls.Read(b)
+	n, err := c.readRecords(b)
+	c.more = n > 0 && n == len(b)
 	switch {
 	case n > 0 && !c.read.Load():
 		c.read.Store(true)
@@ -50,6 +52,30 @@ func (c *Conn) Read(b []byte) (int, error) {
 		}
 	}
 	return n, err
+}
+
+// readRecords reads a record, and those that have come whole behind it as long as
+// there is room: what came in one packet is one read.
+func (c *Conn) readRecords(b []byte) (int, error) {
+	n, err := c.tls.Read(b)
+	for err == nil && n < len(b) && c.below != nil && c.below.whole() {
+		more, err := c.tls.Read(b[n:])
+		n += more
+		if err != nil { // it comes again with the next Read
+			return n, nil
+		}
+	}
+	return n, err
+}
+
+// Await waits until there is something to read, or Read has an error to return,
+// so that who reads need not hold a buffer meanwhile. It is for the goroutine that
+// reads. It waits for the network, not for a whole record: Read may have to wait
+// for the rest of one. Where the connection is not a socket it does not wait.
+func (c *Conn) Await() {
+	if c.below != nil && !c.more {
+		c.below.await()
+	}
 }
 
 // Write encrypts and writes b: several records go out in one write to the

@@ -1,6 +1,7 @@
 package tlsctx
 
 import (
+	"encoding/binary"
 	"errors"
 	"io"
 	"net"
@@ -37,6 +38,9 @@ type recordConn struct {
 	in     *[]byte // pooled, nil while empty
 	unread []byte  // the part of in not read yet
 	inErr  error
+	head   [5]byte // of the record that is being read (RFC 8446, section 5.1)
+	got    int     // bytes of it that have been read, while it is not complete
+	left   int     // bytes of the record that are still to be read, once it is
 	fill   func(fd uintptr) bool
 
 	// Writing.
@@ -84,19 +88,59 @@ func (c *recordConn) Read(p []byte) (int, error) {
 	c.inMu.Lock()
 	defer c.inMu.Unlock()
 	if len(c.unread) == 0 {
-		if err := c.raw.Read(c.fill); err != nil {
+		if c.inErr == nil { // else await has met it
+			if err := c.raw.Read(c.fill); err != nil {
+				return 0, c.readError(err)
+			}
+		}
+		if err := c.inErr; err != nil {
+			c.inErr = nil
 			return 0, c.readError(err)
 		}
-		if c.inErr != nil {
-			return 0, c.readError(c.inErr)
-		}
 	}
-	n := copy(p, c.unread)
+	n := copy(p, c.unread[:c.within()])
+	if c.left > 0 {
+		c.left -= n
+	} else {
+		c.got += n
+	}
 	if c.unread = c.unread[n:]; len(c.unread) == 0 && c.in != nil {
 		buffers.Put(c.in)
 		c.in, c.unread = nil, nil
 	}
 	return n, nil
+}
+
+// within returns how much of unread belongs to the record that is being read.
+// crypto/tls is given no more: what it had kept of the next one, nobody outside
+// could know of.
+func (c *recordConn) within() int {
+	if c.left == 0 {
+		if n := copy(c.head[c.got:], c.unread); c.got+n < len(c.head) {
+			return n
+		}
+		c.left = len(c.head) - c.got + int(binary.BigEndian.Uint16(c.head[3:]))
+		c.got = 0
+	}
+	return min(c.left, len(c.unread))
+}
+
+// whole reports whether another whole record has come, so that reading it does
+// not wait for the network.
+func (c *recordConn) whole() bool {
+	c.inMu.Lock()
+	defer c.inMu.Unlock()
+	return c.left == 0 && c.got == 0 && len(c.unread) >= len(c.head) &&
+		len(c.unread)-len(c.head) >= int(binary.BigEndian.Uint16(c.unread[3:]))
+}
+
+// await waits until Read has something to say.
+func (c *recordConn) await() {
+	c.inMu.Lock()
+	defer c.inMu.Unlock()
+	if len(c.unread) == 0 && c.inErr == nil {
+		_ = c.raw.Read(c.fill) // what is wrong, Read meets again
+	}
 }
 
 // readFrom makes one attempt to read; false means to wait until the descriptor

@@ -2,10 +2,12 @@ package tlsctx
 
 import (
 	"bytes"
+	"errors"
 	"io"
 	"math/rand/v2"
 	"net"
 	"testing"
+	"time"
 
 	"golang.org/x/net/nettest"
 )
@@ -103,5 +105,51 @@ func TestRecordConnHoldsNoBufferWhenIdle(t *testing.T) {
 	}
 	if n.out != nil || f.in != nil {
 		t.Error("a buffer is held by an idle connection")
+	}
+}
+
+// TestAwaitDoesNotWaitForWhatHasCome: neither for the rest of a record, nor for
+// one that came in the same packet; and reading gathers what is there.
+func TestAwaitDoesNotWaitForWhatHasCome(t *testing.T) {
+	c, s := newMesh(t).shake(t)
+	client, server := c.conn, s.conn
+	send := func(records ...string) {
+		server.below.hold()
+		for _, r := range records {
+			if _, err := server.tls.Write([]byte(r)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := server.below.release(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	_ = client.SetDeadline(time.Now().Add(time.Minute))
+	for _, size := range []int{1, 2, 3, 4, 64} {
+		send("one", "two", "three")
+		got := ""
+		for len(got) < len("onetwothree") {
+			b := make([]byte, size)
+			client.Await()
+			n, err := client.Read(b)
+			if err != nil {
+				t.Fatalf("by %d: after %q: %v", size, got, err)
+			}
+			got += string(b[:n])
+		}
+		if got != "onetwothree" {
+			t.Errorf("by %d: got %q", size, got)
+		}
+	}
+	send("one", "two", "three")
+	client.Await()
+	b := make([]byte, 64)
+	if n, err := client.Read(b); string(b[:n]) != "onetwothree" || err != nil {
+		t.Errorf("got %q, %v in one read", b[:n], err)
+	}
+	_ = server.Close()
+	client.Await()
+	if n, err := client.Read(b); n != 0 || !errors.Is(err, io.EOF) {
+		t.Errorf("at the end: %d bytes, %v", n, err)
 	}
 }

@@ -49,6 +49,7 @@ func (s *sidecar) run(ctx context.Context, first *config.Config) error {
 	s.log = processLog(spec.Log)
 	s.flags.log = s.log
 	limitMemory(spec.Limits, s.log)
+	limitProcessors()
 	for _, warning := range first.Warnings {
 		s.log.Warn(warning)
 	}

@@ -34,10 +34,12 @@ const (
 // input turns bytes into frames, in whatever pieces they come. It is the
 // reader's alone, but for stream, which the connection's lock guards.
 type input struct {
-	c    *Conn
-	raw  rawReader // unless nil, conn is a socket
-	buf  *Buffer
-	busy bool // much comes at a time
+	c   *Conn
+	raw rawReader // unless nil, conn is a socket
+
+	awaited awaiter // unless nil, conn can be waited for without a buffer
+	buf     *Buffer
+	busy    bool // much comes at a time
 
 	phase phase
 	need  int    // bytes of the phase that are still to come
@@ -61,7 +63,12 @@ type input struct {
 	peeked     []byte // what was read before, and is not fed yet
 }
 
+// awaiter is a connection that can be waited for without a buffer, such as a
+// *tlsctx.Conn.
+type awaiter interface{ Await() }
+
 func (in *input) init(c *Conn) {
+	in.awaited, _ = c.conn.(awaiter)
 	in.c, in.peeked, in.decoder = c, c.config.Peeked, newDecoder(c.config.MaxHeaderBytes, c.config.MaxHeaderFields)
 	switch socket := c.conn.(type) { // exactly these: what embeds them may hold bytes
 	case *net.TCPConn:
@@ -94,7 +101,7 @@ func (in *input) run() error {
 			return err
 		}
 		in.watchBlock()
-		if in.raw.conn != nil || !in.busy || in.buf.refs.Load() > 1 {
+		if in.raw.conn != nil || in.awaited != nil || !in.busy || in.buf.refs.Load() > 1 {
 			in.release()
 		}
 	}
@@ -154,8 +161,11 @@ func (in *input) fill() ([]byte, error) {
 	}
 	if in.buf == nil {
 		size := waiting
-		if in.busy {
+		if in.busy || in.awaited != nil {
 			size = record
+		}
+		if in.awaited != nil {
+			in.awaited.Await()
 		}
 		in.buf = takeBuffer(size)
 	}

@@ -41,7 +41,30 @@ func (d direction) copy() error {
 			return d.copyReadable(raw)
 		}
 	}
+	if awaited, ok := d.src.(interface{ Await() }); ok {
+		return d.copyAwaited(awaited.Await)
+	}
 	return d.copyBuffered()
+}
+
+// copyAwaited holds a buffer only while there is something to read: an idle
+// direction has none.
+func (d direction) copyAwaited(await func()) error {
+	for {
+		await()
+		buffer := h2.TakeBuffer()
+		n, err := d.src.Read(buffer.Space())
+		writeErr := d.write(buffer.Space()[:n])
+		buffer.Drop()
+		switch {
+		case writeErr != nil:
+			return writeErr
+		case errors.Is(err, io.EOF):
+			return nil
+		case err != nil:
+			return &Error{Side: d.from, Op: "read", Err: err}
+		}
+	}
 }
 
 // copyBuffered reads with a small buffer while little comes at a time, and with
