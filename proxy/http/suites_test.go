@@ -73,7 +73,7 @@ func runH2spec(t *testing.T, address string) {
 // TestH2spec: against a listener of HTTP/2 with prior knowledge, as an
 // application sees it.
 func TestH2spec(t *testing.T) {
-	p := start(t, tlsctx.HTTP2, with(to(plain(t, app(t, h2specApp), tlsctx.HTTP1)), func(c *Config) { c.H2.MaxStreams = 100 }))
+	p := start(t, tlsctx.HTTP2, with(to(plain(t, app(t, h2specApp), tlsctx.HTTP1)), func(c *Config) { c.H2.MaxStreams = 10 }))
 	runH2spec(t, p.address)
 }
 
@@ -82,7 +82,7 @@ func TestH2spec(t *testing.T) {
 // byte.
 func TestH2specMutualTLS(t *testing.T) {
 	domain := ca.New(t, "example.org")
-	inbound := secured(t, domain, with(to(plain(t, app(t, h2specApp), tlsctx.HTTP1)), func(c *Config) { c.H2.MaxStreams = 100 }))
+	inbound := secured(t, domain, with(to(plain(t, app(t, h2specApp), tlsctx.HTTP1)), func(c *Config) { c.H2.MaxStreams = 10 }))
 	caller := identity.Static{Current: domain.Snapshot(t, "/caller", ca.Attributes(t))}
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
