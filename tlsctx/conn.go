@@ -21,7 +21,7 @@ type Conn struct {
 	raw    net.Conn
 	peer   *Peer
 	read   atomic.Bool // a Read has succeeded, so the peer has taken us
-	more   bool        // the last Read may have left something of its record; the reader's own
+	more   bool        // the next Read need not wait for the network; the reader's own
 	writes sync.Mutex  // held by a Write that gathers records
 }
 
@@ -42,7 +42,7 @@ func (c *Conn) NetConn() net.Conn { return c.raw }
 // reason [RefusedByPeer].
 func (c *Conn) Read(b []byte) (int, error) {
 	n, err := c.readRecords(b)
-	c.more = n > 0 && n == len(b)
+	c.more = c.more || n > 0 && n == len(b) // something of the record may be left
 	switch {
 	case n > 0 && !c.read.Load():
 		c.read.Store(true)
@@ -57,11 +57,13 @@ func (c *Conn) Read(b []byte) (int, error) {
 // readRecords reads a record, and those that have come whole behind it as long as
 // there is room: what came in one packet is one read.
 func (c *Conn) readRecords(b []byte) (int, error) {
+	c.more = false
 	n, err := c.tls.Read(b)
 	for err == nil && n < len(b) && c.below != nil && c.below.whole() {
 		more, err := c.tls.Read(b[n:])
 		n += more
 		if err != nil { // it comes again with the next Read
+			c.more = true
 			return n, nil
 		}
 	}

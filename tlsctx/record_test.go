@@ -147,7 +147,12 @@ func TestAwaitDoesNotWaitForWhatHasCome(t *testing.T) {
 	if n, err := client.Read(b); string(b[:n]) != "onetwothree" || err != nil {
 		t.Errorf("got %q, %v in one read", b[:n], err)
 	}
-	_ = server.Close()
+	_, _ = server.Write([]byte("bye")) // the last words and the end are there together
+	_ = server.CloseWrite()
+	client.Await()
+	if n, err := client.Read(b); string(b[:n]) != "bye" || err != nil {
+		t.Errorf("got %q, %v", b[:n], err)
+	}
 	client.Await()
 	if n, err := client.Read(b); n != 0 || !errors.Is(err, io.EOF) {
 		t.Errorf("at the end: %d bytes, %v", n, err)
