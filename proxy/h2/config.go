@@ -110,10 +110,12 @@ type Limits struct {
 }
 
 // Budget bounds the memory of all connections that share it. It counts what
-// windows have grown by, and data that has come and is not consumed. At the
-// budget, windows stop growing and new streams are refused; at twice the budget
-// (what was promised before may still come), streams that receive more are
-// reset. It is safe for concurrent use.
+// windows have grown by, and data that has come and is not consumed. At a quarter
+// of the budget windows stop growing: what has grown may then fill with data that
+// nobody takes, and there is room left for streams whose data is taken. At the
+// budget new streams are refused; at twice the budget (what was promised before
+// may still come), streams that receive more are reset. It is safe for concurrent
+// use.
 type Budget struct {
 	max  int64
 	used atomic.Int64
@@ -130,12 +132,12 @@ func (b *Budget) Used() int64 {
 	return b.used.Load()
 }
 
-// grow takes n bytes if there is room for them.
+// grow takes n bytes for a window if there is room for them.
 func (b *Budget) grow(n int64) bool {
 	if b == nil {
 		return true
 	}
-	if b.used.Add(n) > b.max {
+	if b.used.Add(n) > b.max/4 {
 		b.used.Add(-n)
 		return false
 	}

@@ -91,7 +91,7 @@ func TestWindowGrows(t *testing.T) {
 	for name, c := range map[string]struct {
 		budget int64
 		grows  bool
-	}{"with room in the budget": {10 << 20, true}, "without": {32 << 10, false}} {
+	}{"with room in the budget": {10 << 20, true}, "with room that is for data": {200 << 10, false}, "without": {32 << 10, false}} {
 		t.Run(name, func(t *testing.T) {
 			near, far := tcpPair(t)
 			budget := NewBudget(c.budget)
