@@ -49,6 +49,8 @@ func debianPackages() []debianPackage {
 		{Name: "curl", Programs: []string{"curl"}},
 		{Name: "openssh-server", Programs: []string{"sshd"}},
 		{Name: "openssh-client", Programs: []string{"ssh", "ssh-keygen", "scp"}},
+		{Name: "nodejs", Programs: []string{"node"}},
+		{Name: "python3", Programs: []string{"python3"}},
 		{Name: "python3-aiosmtpd", Programs: []string{"aiosmtpd"}},
 		{Name: "python3-pip", Programs: []string{"pip3"}, Benchmarked: true},
 		{Name: "util-linux", Programs: []string{"setpriv", "unshare", "nsenter"}},

@@ -1,7 +1,6 @@
 package conformance_test
 
 import (
-	"context"
 	"io"
 	"net"
 	"net/http"
@@ -91,19 +90,4 @@ func browser(tb testing.TB, version int) *http.Client {
 	transport.Protocols.SetUnencryptedHTTP2(version == 2)
 	tb.Cleanup(transport.CloseIdleConnections)
 	return &http.Client{Transport: transport}
-}
-
-// get fetches a page.
-func get(ctx context.Context, client *http.Client, url string) (status int, body string, err error) {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
-	if err != nil {
-		return 0, "", err
-	}
-	res, err := client.Do(req)
-	if err != nil {
-		return 0, "", err
-	}
-	defer res.Body.Close()
-	text, err := io.ReadAll(res.Body)
-	return res.StatusCode, string(text), err
 }
