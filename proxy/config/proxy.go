@@ -186,9 +186,10 @@ type KeepAlive struct {
 	// up.
 	Count int `json:"count" default:"6"`
 
-	// UserTimeout is how long sent data may go unacknowledged (RFC 5482).
-	// Linux only.
-	UserTimeout time.Duration `json:"userTimeout" default:"90s"`
+	// UserTimeout is how long sent data may go unacknowledged (RFC 5482). It
+	// also ends connections whose reader has paused for so long, even if the
+	// other end answers. Linux only, and not on loopback.
+	UserTimeout time.Duration `json:"userTimeout" default:"15m"`
 }
 
 // Limits bound what can be open or in progress at once. 0 means no bound, where

@@ -6,6 +6,7 @@ import (
 	"net"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 )
 
@@ -103,6 +104,7 @@ type stream struct {
 	Pipe
 	halfOpen watch
 	idle     watch
+	ended    atomic.Bool // one direction has ended in order
 
 	once sync.Once
 	err  error // what broke the stream first; the rest follows from it
@@ -123,6 +125,14 @@ func (s *stream) forward(d direction, other *atomic.Uint64) {
 	if err := d.copy(); err != nil {
 		s.fail(err)
 		return
+	}
+	first := !s.ended.Swap(true)
+	if first && wasReset(d.src) {
+		s.fail(&Error{Side: d.from, Op: "read", Err: syscall.ECONNRESET})
+		return
+	}
+	if _, tcp := d.dst.(*net.TCPConn); tcp && !first {
+		return // it is closed as a whole now
 	}
 	if err := d.dst.CloseWrite(); err != nil && !errors.Is(err, net.ErrClosed) {
 		s.fail(&Error{Side: d.to, Op: "close", Err: err})
