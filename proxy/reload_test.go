@@ -229,3 +229,28 @@ func TestIdentityMayComeLate(t *testing.T) {
 		t.Errorf("it is not ready: %v", err)
 	}
 }
+
+// TestSessionsToAddressesThatLeftDrain: the stream that is open goes on, and the
+// next one goes elsewhere.
+func TestSessionsToAddressesThatLeftDrain(t *testing.T) {
+	p := newPair(t, echo(t), []string{"  session: Mux"}, nil)
+	conn := connect(t, p.address)
+	say(t, conn, "before")
+	address := p.server.address("127.0.0.1:0")
+	from, err := p.client.where.at(address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.client.left(from.(*place), []string{address})
+	if got := say(t, conn, "after"); got != "after" {
+		t.Errorf("got %q", got)
+	}
+	say(t, connect(t, p.address), "new")
+	if n := p.client.metric(`hallmark_sessions_opened_total\{`); n != 2 {
+		t.Errorf("%v sessions were opened", n)
+	}
+	_ = conn.Close()
+	eventually(t, "the old session ends because its address left", func() bool {
+		return p.client.metric(`hallmark_sessions_closed_total\{.*reason="endpoint_left"`) == 1
+	})
+}
