@@ -24,7 +24,7 @@ func TestWebSocket(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			m := through(t, address)
 			var all sync.WaitGroup
-			for range 20 {
+			for range 8 {
 				all.Go(func() {
 					if err := webSocketTalk(t.Context(), "ws://"+m.Addr(0), compression); err != nil {
 						t.Error(err)
