@@ -200,3 +200,35 @@ func TestSessionForMessagesCarriesNothingElse(t *testing.T) {
 		t.Errorf("recorded %+v", got)
 	}
 }
+
+// TestSettingsOfHTTP take effect, on reload too: a head that is too large, and
+// what the application is told.
+func TestSettingsOfHTTP(t *testing.T) {
+	app := web(t, func(w http.ResponseWriter, r *http.Request) {
+		fmt.Fprintf(w, "%q %q", r.Header.Get("Forwarded"), r.Header.Get("X-Hallmark-Source"))
+	})
+	p := newPair(t, app, nil, nil)
+	large := strings.Repeat("x", 8<<10)
+	if status, body := get(t, browser(t, 1), "http://"+p.address+"/", "X-Large", large); status != http.StatusOK || !strings.HasPrefix(body, `"" "`) {
+		t.Errorf("got %d %q", status, body)
+	}
+	settings := `
+---
+apiVersion: hallmark.dev/v1alpha1
+kind: Proxy
+metadata: {name: p}
+spec: {http: {limits: {headBytes: 4Ki}, identity: {forwarded: true, minProvenance: attested}}}
+`
+	p.server.apply(inboundYAML(app, settings))
+	p.client.apply(outboundYAML(p.server.address("127.0.0.1:0"), "spiffe://example.org/ns/data/sa/db", settings))
+	status, body := get(t, browser(t, 1), "http://"+p.address+"/", "X-Large", large)
+	if status != http.StatusRequestHeaderFieldsTooLarge {
+		t.Errorf("got %d %q", status, body)
+	}
+	p.client.apply(outboundYAML(p.server.address("127.0.0.1:0"), "spiffe://example.org/ns/data/sa/db"))
+	p.server.publish() // sessions of the old settings drain
+	eventually(t, "the application is told by Forwarded, and nothing that is not attested", func() bool {
+		_, body := get(t, browser(t, 1), "http://"+p.address+"/")
+		return strings.HasPrefix(body, `"for=`) && strings.HasSuffix(body, ` ""`)
+	})
+}

@@ -16,6 +16,7 @@ import (
 
 	"github.com/hallmark-mesh/hallmark/metrics"
 	"github.com/hallmark-mesh/hallmark/proxy/accept"
+	"github.com/hallmark-mesh/hallmark/proxy/config"
 	"github.com/hallmark-mesh/hallmark/proxy/http"
 	"github.com/hallmark-mesh/hallmark/tlsctx"
 )
@@ -30,6 +31,7 @@ type listener struct {
 
 	relaysMu sync.Mutex
 	relays   map[tlsctx.Protocol]*http.Relay // by what clients' applications speak
+	relayed  *config.ProxySpec               // that they were made for
 
 	server *accept.Server
 	stop   context.CancelFunc
@@ -130,14 +132,14 @@ func sameAccept(a, b *accept.Config) bool {
 
 // start starts a server at the socket.
 func (l *listener) start(s *side) {
-	config := s.accept
-	config.OnLimit = func(limit accept.Limit) { l.proxy.record.LimitMet(string(limit)) }
-	config.OnError = func(err error) {
+	settings := s.accept
+	settings.OnLimit = func(limit accept.Limit) { l.proxy.record.LimitMet(string(limit)) }
+	settings.OnError = func(err error) {
 		l.proxy.record.AcceptFailed()
 		l.proxy.sampled.Warn("a connection could not be accepted", zap.String("listener", s.name), zap.Error(err))
 	}
 	ctx, stop := context.WithCancel(context.Background())
-	server := accept.NewServer(config, func(ctx context.Context, c *accept.Conn) {
+	server := accept.NewServer(settings, func(ctx context.Context, c *accept.Conn) {
 		l.open.Add(1)
 		defer l.open.Add(-1)
 		l.flow(ctx, c)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"sync/atomic"
+	"time"
 
 	"github.com/hallmark-mesh/hallmark/metrics"
 	"github.com/hallmark-mesh/hallmark/proxy/http"
@@ -44,6 +45,10 @@ func (st *stream) relay(ctx context.Context, l *listener, down net.Conn, protoco
 func (l *listener) relay(spoken tlsctx.Protocol) *http.Relay {
 	l.relaysMu.Lock()
 	defer l.relaysMu.Unlock()
+	if spec := &l.side.Load().plan.config.Proxy.Spec; l.relayed == nil || l.relayed.HTTP != spec.HTTP ||
+		l.relayed.Limits != spec.Limits || l.relayed.KeepAlive != spec.KeepAlive {
+		l.relays, l.relayed = nil, spec // connections that are open keep theirs
+	}
 	if r := l.relays[spoken]; r != nil {
 		return r
 	}
@@ -65,10 +70,30 @@ func (l *listener) relayConfig(spoken tlsctx.Protocol) http.Config {
 		H2:     s.plan.h2(),
 	}
 	c.H2.ConnectProtocol = true
+	h := &s.plan.config.Proxy.Spec.HTTP
+	c.Timeouts = http.Timeouts{
+		Header: orNone(h.Timeouts.Header), Body: orNone(h.Timeouts.Body), Idle: orNone(h.Timeouts.Idle),
+		Request: orNone(h.Timeouts.Request), Try: orNone(h.Timeouts.Try),
+	}
+	c.Limits = http.Limits{Attempts: h.Limits.Attempts, Replay: int(h.Limits.Replay)}
+	c.Limits.H1.HeadBytes, c.Limits.H1.Fields = int(h.Limits.HeadBytes), h.Limits.Fields
+	c.H2.MaxHeaderBytes, c.H2.MaxHeaderFields = int(h.Limits.HeadBytes), h.Limits.Fields
 	if l.inbound() {
-		c.Identity = &http.Identity{XForwarded: true}
+		c.Identity = &http.Identity{
+			Least: h.Identity.MinProvenance, Forwarded: h.Identity.Forwarded,
+			XForwarded: h.Identity.XForwarded, TrustForwarded: h.Identity.TrustForwarded,
+		}
 	}
 	return c
+}
+
+// orNone gives a configured duration the form that package http takes, where 0
+// means a default.
+func orNone(d time.Duration) time.Duration {
+	if d == 0 {
+		return -1
+	}
+	return d
 }
 
 // choose opens upstream for one attempt of a request.

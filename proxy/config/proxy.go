@@ -47,6 +47,9 @@ type ProxySpec struct {
 	// Detection says how protocols are detected.
 	Detection Detection `json:"detection"`
 
+	// HTTP says how requests are relayed.
+	HTTP HTTP `json:"http"`
+
 	// Metrics says what is served to Prometheus.
 	Metrics Metrics `json:"metrics"`
 
