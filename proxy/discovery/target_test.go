@@ -42,6 +42,13 @@ func (s *script) count() int {
 	return len(s.times)
 }
 
+// when returns when the lookups were, since the first.
+func (s *script) when() []time.Duration {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Clone(s.times)
+}
+
 func found(ttl time.Duration, addresses ...string) records {
 	r := records{ttl: ttl}
 	for _, a := range addresses {
@@ -80,7 +87,7 @@ func TestFollowsByTTL(t *testing.T) {
 			t.Errorf("%d lookups within the TTL", n)
 		}
 		<-changed
-		if d := s.times[1]; d < 54*time.Second || d > time.Minute {
+		if d := s.when()[1]; d < 54*time.Second || d > time.Minute {
 			t.Errorf("looked up again after %s, want 54 to 60 s", d)
 		}
 		if got, _ = target.Endpoints(); !slices.Equal(got.Addresses, []string{"192.0.2.3:5432"}) {
@@ -100,7 +107,7 @@ func TestTTLOfZero(t *testing.T) {
 		defer stop()
 		time.Sleep(time.Minute + time.Second)
 		if n := s.count(); n != 7 {
-			t.Errorf("%d lookups in a minute, want one every 10 s: %v", n, s.times)
+			t.Errorf("%d lookups in a minute, want one every 10 s: %v", n, s.when())
 		}
 	})
 }
@@ -161,12 +168,12 @@ func TestEmptyAnswersAreBelievedTwice(t *testing.T) {
 		if len(got.Addresses) != 0 || got.Stale || !errors.Is(got.Err, ErrNotFound) {
 			t.Errorf("twice: %+v", got)
 		}
-		if d := s.times[2] - s.times[1]; d != DefaultMinTTL {
+		if d := s.when()[2] - s.when()[1]; d != DefaultMinTTL {
 			t.Errorf("the second time came after %s, want %s", d, DefaultMinTTL)
 		}
 		s.set(answer{found(time.Minute, "192.0.2.1"), {}})
 		<-changed
-		if d := s.times[3] - s.times[2]; d > DefaultNegativeTTL {
+		if d := s.when()[3] - s.when()[2]; d > DefaultNegativeTTL {
 			t.Errorf("an address was seen after %s, want %s at most", d, DefaultNegativeTTL)
 		}
 	})
