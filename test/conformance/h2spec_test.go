@@ -134,11 +134,14 @@ func secure(ctx context.Context, down net.Conn, to string, config *tls.Config) {
 	var both sync.WaitGroup
 	both.Go(func() {
 		_, _ = io.Copy(up, down)
+		_, _ = io.Copy(io.Discard, down) // closed with bytes unread, it would be reset, and what it was told lost
 		_ = up.Close()
 	})
 	both.Go(func() {
 		_, _ = io.Copy(down, up)
-		_ = down.Close()
+		if tcp, ok := down.(*net.TCPConn); ok {
+			_ = tcp.CloseWrite()
+		}
 	})
 	both.Wait()
 }
