@@ -20,12 +20,13 @@ func TestRotationUnderHandshakes(t *testing.T) {
 	const rotations = 10
 	d := ca.New(t, "example.org", ca.WithIntermediates(1))
 	volume := t.TempDir()
-	publish := func(n int) *identity.Snapshot {
-		version := filepath.Join(volume, fmt.Sprintf("..%d", n))
+	versions := 0
+	publish := func(next *identity.Snapshot) *identity.Snapshot {
+		version := filepath.Join(volume, fmt.Sprintf("..%d", versions))
+		versions++
 		if err := os.Mkdir(version, 0o755); err != nil {
 			t.Fatal(err)
 		}
-		next := d.Snapshot(t, "/a", identity.Attributes{})
 		ca.WritePEM(t, version, next)
 		tmp := filepath.Join(volume, "..data_tmp")
 		if err := os.Symlink(filepath.Base(version), tmp); err != nil {
@@ -36,20 +37,24 @@ func TestRotationUnderHandshakes(t *testing.T) {
 		}
 		return next
 	}
-	publish(0)
+	fresh := func() *identity.Snapshot { return d.Snapshot(t, "/a", identity.Attributes{}) }
+	current := publish(fresh())
 	in := func(name string) string { return filepath.Join(volume, "..data", name) }
 	s := open(t, Config{Certificates: in("svid.pem"), Key: in("key.pem"), Bundle: in("bundle.pem")})
 	address := serve(t, s)
 	dialer := tlsctx.Dialer{Config: tlsctx.ClientConfig{Source: s, Policy: tlsctx.Policy{Authorize: tlsctx.AuthorizeAny()}}}
 	handshakes := 0
 	for n := range rotations {
-		if n%3 == 2 {
-			d.Rotate(t) // the old authority stays for the SVIDs that it signed
+		if n%3 == 2 { // an authority is announced before it signs, and the old one stays for what it signed
+			d.Rotate(t)
+			changed := s.Changed()
+			publish(&identity.Snapshot{SVID: current.SVID, Bundles: d.Bundles()})
+			<-changed
 		}
-		next := publish(n + 1)
+		current = publish(fresh())
 		for seen := false; !seen; handshakes++ {
 			peer := shake(t, &dialer, address)
-			seen = peer.Certificates[0].Equal(leaf(next))
+			seen = peer.Certificates[0].Equal(leaf(current))
 		}
 	}
 	t.Logf("%d handshakes over %d rotations", handshakes, rotations)
