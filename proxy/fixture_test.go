@@ -178,6 +178,24 @@ func connect(tb testing.TB, address string) *net.TCPConn {
 	return c.(*net.TCPConn)
 }
 
+// ask connects to an address, says something and returns the first answer: for
+// connections that may be refused, where connecting itself may be what a reset
+// ends.
+func ask(address, text string) (string, error) {
+	c, err := net.Dial("tcp", address)
+	if err != nil {
+		return "", err
+	}
+	defer c.Close()
+	_ = c.SetDeadline(time.Now().Add(time.Minute))
+	if _, err := io.WriteString(c, text); err != nil {
+		return "", err
+	}
+	answer := make([]byte, 64)
+	n, err := c.Read(answer)
+	return string(answer[:n]), err
+}
+
 // say writes a line, and returns the line that comes back.
 func say(tb testing.TB, c net.Conn, line string) string {
 	tb.Helper()

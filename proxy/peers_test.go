@@ -66,10 +66,8 @@ func TestUnawareServerIsRefusedWhereContextIsRequired(t *testing.T) {
 	domain := ca.New(t, "example.org")
 	client := newWorkload(t, domain, "/ns/shop/sa/cart")
 	client.apply(outboundYAML(plainSPIFFE(t, domain, "/ns/data/sa/db"), "spiffe://example.org/ns/data/sa/db", "  peers: Require"))
-	conn := connect(t, client.address("127.0.0.1:0"))
-	_, _ = io.WriteString(conn, "hello\n")
-	if _, err := conn.Read(make([]byte, 1)); err == nil {
-		t.Error("it is taken")
+	if got, err := ask(client.address("127.0.0.1:0"), "hello\n"); err == nil {
+		t.Errorf("it is taken, and answers %q", got)
 	}
 }
 

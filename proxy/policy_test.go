@@ -41,11 +41,7 @@ func TestPolicyDecides(t *testing.T) {
 		} {
 			t.Run(kind+"/"+c.name, func(t *testing.T) {
 				p := newPair(t, echo(t), []string{"  session: " + kind}, []string{c.policy})
-				conn := connect(t, p.address)
-				_, err := io.WriteString(conn, "hello\n")
-				if err == nil {
-					_, err = conn.Read(make([]byte, 10))
-				}
+				_, err := ask(p.address, "hello\n")
 				if (err == nil) != c.passes {
 					t.Errorf("error is %v", err)
 				}
@@ -111,8 +107,8 @@ func TestTargetsSelectAmongWhatIsConfigured(t *testing.T) {
 		t.Run(target, func(t *testing.T) {
 			client := newWorkload(t, domain, "/ns/shop/sa/cart")
 			client.apply(outboundYAML(server.address("127.0.0.1:0"), "spiffe://example.org/ns/data/sa/db", "  target: \""+target+"\""))
-			got, err := io.ReadAll(connect(t, client.address("127.0.0.1:0")))
-			if string(got) != want || (err == nil) != (want != "") {
+			got, err := ask(client.address("127.0.0.1:0"), "")
+			if got != want || (err == nil) != (want != "") {
 				t.Errorf("got %q, %v", got, err)
 			}
 		})
@@ -127,10 +123,8 @@ func TestUnexpectedServerIsRefused(t *testing.T) {
 	server.apply(inboundYAML(echo(t)))
 	client := newWorkload(t, domain, "/ns/shop/sa/cart")
 	client.apply(outboundYAML(server.address("127.0.0.1:0"), "spiffe://example.org/ns/data/sa/db"))
-	conn := connect(t, client.address("127.0.0.1:0"))
-	_, _ = io.WriteString(conn, "secret\n")
-	if _, err := conn.Read(make([]byte, 1)); err == nil {
-		t.Error("an unexpected server answered")
+	if got, err := ask(client.address("127.0.0.1:0"), "secret\n"); err == nil {
+		t.Errorf("an unexpected server answered %q", got)
 	}
 	eventually(t, "the failure is recorded", func() bool { return len(client.events.all()) == 1 })
 	e := client.events.all()[0]
