@@ -45,6 +45,10 @@ type liveSession struct {
 	end    func(error)
 	retire func()
 
+	// release gives back what an accepted session holds of its context's
+	// parent, or is nil.
+	release func()
+
 	// drain ends when the session is to take no new streams; stop ends it.
 	drain context.Context
 	stop  context.CancelFunc
@@ -71,6 +75,9 @@ func (s *liveSession) leave() {
 	delete(s.live.sessions, s)
 	s.live.mu.Unlock()
 	s.stop()
+	if s.release != nil {
+		s.release()
+	}
 	s.mu.Lock()
 	reason := s.reason
 	s.mu.Unlock()
@@ -118,6 +125,7 @@ func (l *live) enter(ctx context.Context, from *listener, st *stream) (context.C
 	}
 	s.drain, s.stop = context.WithCancel(ctx)
 	s.retire = s.stop
+	s.release = func() { cancel(nil) } // else its parent, which lives on, keeps it
 	return ctx, l.add(s)
 }
 

@@ -254,3 +254,20 @@ func TestSessionsToAddressesThatLeftDrain(t *testing.T) {
 		return p.client.metric(`hallmark_sessions_closed_total\{.*reason="endpoint_left"`) == 1
 	})
 }
+
+// TestSessionsLeaveNothingBehind: the context of a session that has ended is not
+// kept by that of its listener, which lives on.
+func TestSessionsLeaveNothingBehind(t *testing.T) {
+	server := newWorkload(t, ca.New(t, "example.org"), "/ns/data/sa/db")
+	server.apply(inboundYAML(echo(t)))
+	for _, l := range server.listeners {
+		ctx, session := server.live.enter(t.Context(), l, &stream{peer: plaintext()})
+		if ctx.Err() != nil || session.drain.Err() != nil {
+			t.Error("the session has ended already")
+		}
+		session.leave()
+		if ctx.Err() == nil || session.drain.Err() == nil {
+			t.Error("the session's context outlives it")
+		}
+	}
+}
