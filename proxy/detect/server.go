@@ -25,6 +25,11 @@ func isHTTP2Settings(b []byte) (matches, possible bool) {
 	return each(b, want)
 }
 
+// maxGreeting bounds a line of a greeting, in bytes (RFC 5321, section
+// 4.5.3.1.5); what comes later does not count, or the answer would depend on how
+// the bytes were cut.
+const maxGreeting = 512
+
 // isSMTPGreeting looks for 220 (RFC 5321, section 4.2), of one line or several.
 // FTP greets with the same code; so 220 alone says no more than that the server
 // speaks first, in lines.
@@ -32,8 +37,8 @@ func isSMTPGreeting(b []byte) (matches, possible bool) {
 	if m, p := words("220 ", "220-")(b); !m {
 		return false, p
 	}
-	line, _, whole := bytes.Cut(b, []byte("\n"))
-	if !whole && len(b) < 512 {
+	line, _, whole := bytes.Cut(b[:min(len(b), maxGreeting)], []byte("\n"))
+	if !whole && len(b) < maxGreeting {
 		return false, true
 	}
 	line = bytes.ToUpper(line)

@@ -51,6 +51,7 @@ func beApplication(address string) error {
 		}
 		go func() {
 			defer conn.Close()
+			narrow(conn)
 			for {
 				if _, err := conn.Write(make([]byte, 64<<10)); err != nil {
 					return
@@ -378,6 +379,7 @@ func TestNeverReading(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer conn.Close()
+		narrow(conn)
 	}
 	fast, err := net.Dial("tcp", pair.Addr(0))
 	if err != nil {
@@ -390,6 +392,16 @@ func TestNeverReading(t *testing.T) {
 	traffic := e2e.StartTraffic(t, pair.Addr(1), 4, 4)
 	traffic.Await(t, 200)
 	traffic.MustStop(t)
+}
+
+// narrow keeps a connection's buffers small: those of a thousand that nobody
+// reads would be all the memory that the system has for TCP, and then every
+// socket of the machine stalls.
+func narrow(conn net.Conn) {
+	if tcp, ok := conn.(*net.TCPConn); ok {
+		_ = tcp.SetReadBuffer(16 << 10)
+		_ = tcp.SetWriteBuffer(16 << 10)
+	}
 }
 
 // TestIdleConnections keeps some hundreds of idle connections, which all still
