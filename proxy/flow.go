@@ -127,7 +127,7 @@ func (st *stream) settle(ctx context.Context) (detect.Result, error) {
 		return detect.Result{Protocol: known, How: how}, fmt.Errorf("detect: %w", errNotMessages)
 	}
 	if known != "" && !st.awaitsOurs() {
-		res, err := st.openKnown(ctx, known)
+		res, err := st.openKnown(ctx, known, how)
 		res.Protocol, res.How = known, how
 		return res, err
 	}
@@ -146,7 +146,7 @@ func expired(peer *tlsctx.Peer) bool {
 
 // openKnown opens upstream where nothing is to be detected. Only then is a stream
 // of a mux session answered, so that its source is told what failed.
-func (st *stream) openKnown(ctx context.Context, known tlsctx.Protocol) (detect.Result, error) {
+func (st *stream) openKnown(ctx context.Context, known tlsctx.Protocol, how detect.How) (detect.Result, error) {
 	up, err := st.open(ctx, known)
 	if err != nil {
 		return detect.Result{}, err
@@ -157,7 +157,7 @@ func (st *stream) openKnown(ctx context.Context, known tlsctx.Protocol) (detect.
 		}
 		return detect.Result{}, err
 	}
-	st.side.proxy.record.Detected(metrics.Detection{Protocol: known, How: string(byPeer)})
+	st.side.proxy.record.Detected(metrics.Detection{Protocol: known, How: string(how)})
 	return detect.Result{Down: st.down, Up: up}, nil
 }
 

@@ -133,6 +133,9 @@ func TestRequestsToAnOpaquePort(t *testing.T) {
 	if status != http.StatusOK || !strings.Contains(body, "xfcc=mine") {
 		t.Errorf("got %d %q", status, body)
 	}
+	if n := p.server.metric(`hallmark_detections_total\{how="declared",protocol="opaque"\}`); n != 1 {
+		t.Errorf("%v are counted as declared", n)
+	}
 }
 
 // TestRequestsToUnawareServers of either version of HTTP.
