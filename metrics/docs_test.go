@@ -31,6 +31,7 @@ func everything(t *testing.T) fixture {
 	t.Cleanup(func() { s.Close("ended") })
 	f.OpenSession(SessionInfo{Side: Server, Kind: tlsctx.Raw, Peer: web(t)}).Close("ended")
 	f.Reloaded(1, nil)
+	f.Engine(func() Engine { return Engine{Listeners: []Listener{{Reporter: Source, Name: "x"}}} })
 	return f
 }
 

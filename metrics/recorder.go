@@ -22,6 +22,7 @@ type Recorder struct {
 	sessions sessions
 	traffic  *traffic
 	process  *process
+	engine   engineCollector
 
 	requestSinks []RequestSink
 	events       sync.Pool // of *RequestEvent
@@ -32,7 +33,7 @@ type Recorder struct {
 func New(config Config) (*Recorder, error) {
 	r := &Recorder{
 		sinks: config.Sinks, registry: prometheus.NewRegistry(),
-		own: ownEnd{source: config.Identity}, process: newProcess(config),
+		own: ownEnd{source: config.Identity}, process: newProcess(config), engine: engineCollector{names: newEngineNames()},
 	}
 	if err := r.Apply(config.Rules); err != nil {
 		return nil, err
@@ -43,7 +44,7 @@ func New(config Config) (*Recorder, error) {
 		}
 	}
 	r.traffic = newTraffic(r, config.Linkerd)
-	all := append(r.process.collectors(), r.traffic, newIdentityCollector(config.Identity),
+	all := append(r.process.collectors(), r.traffic, &r.engine, newIdentityCollector(config.Identity),
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	for _, c := range all {
 		if err := r.registry.Register(c); err != nil {

@@ -28,6 +28,7 @@ type listener struct {
 	socket  socket
 	side    atomic.Pointer[side]
 	open    atomic.Int64 // connections
+	flying  atomic.Int64 // requests
 
 	relaysMu sync.Mutex
 	relays   map[tlsctx.Protocol]*http.Relay // by what clients' applications speak

@@ -63,6 +63,7 @@ type Proxy struct {
 
 	applying  sync.Mutex // held while listeners change
 	listeners map[string]*listener
+	listening atomic.Pointer[[]*listener] // the same, for who must not wait
 	draining  atomic.Bool
 	cut       atomic.Bool     // draining had to cut a connection
 	past      sync.WaitGroup  // servers that accept no more, and have connections
@@ -101,6 +102,8 @@ func New(o Options) *Proxy {
 	p.forced, p.force = context.WithCancel(context.Background())
 	p.leaving, p.leave = context.WithCancel(p.forced)
 	p.work.Go(func() { p.follow(p.forced) })
+	p.listening.Store(new([]*listener))
+	p.record.Engine(p.engine)
 	return p
 }
 
@@ -161,6 +164,7 @@ func (p *Proxy) swap(next *plan, bound map[string]*listener) {
 	for address, l := range p.listeners {
 		l.take(next.sides[address])
 	}
+	p.listening.Store(new(slices.Collect(maps.Values(p.listeners))))
 	p.where.keep(next)
 	p.plains.keep(next, func(end func()) {
 		p.work.Go(func() {

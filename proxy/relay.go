@@ -66,8 +66,8 @@ func (l *listener) relayConfig(spoken tlsctx.Protocol) http.Config {
 		Open:   func(ctx context.Context, ask *http.Ask) (http.Choice, error) { return l.choose(ctx, ask, spoken) },
 		Ready:  func(ask *http.Ask) (http.Choice, bool) { return l.chooseWarm(ask, spoken) },
 		Count:  func(reason string) { l.proxy.record.LimitMet("http_" + reason) },
-		Record: l.requested,
-		H2:     s.plan.h2(),
+		Record: l.requested, InFlight: &l.flying,
+		H2: s.plan.h2(),
 	}
 	c.H2.ConnectProtocol = true
 	h := &s.plan.config.Proxy.Spec.HTTP

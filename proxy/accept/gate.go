@@ -41,6 +41,13 @@ func (g *Gate) Enter(address netip.Addr) (leave func(), kept Limit) {
 	return sync.OnceFunc(func() { g.leave(source) }), ""
 }
 
+// InProgress returns how many are in.
+func (g *Gate) InProgress() int {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.total
+}
+
 // sourceOf returns what counts as one source; of no address it is zero.
 func sourceOf(address netip.Addr) netip.Prefix {
 	bits := 64

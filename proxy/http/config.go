@@ -4,6 +4,7 @@ import (
 	"context"
 	"net"
 	"net/netip"
+	"sync/atomic"
 	"time"
 
 	"github.com/hallmark-mesh/hallmark/proxy/h2"
@@ -35,6 +36,10 @@ type Config struct {
 	// Record is told of each request, once, when it is over. It must not
 	// block and must not keep the record. Nil ignores it.
 	Record func(*Record)
+
+	// InFlight counts the requests that have begun and are not over, up and
+	// down. Nil counts none. Relays may share it.
+	InFlight *atomic.Int64
 
 	// Count is told of each message that was refused and each limit that was
 	// met, with a stable text: use it as a metric's label. It must not block.
@@ -225,6 +230,13 @@ func (r *Relay) Serve(ctx context.Context, c Connection) error {
 		return r.serveH2(ctx, &c)
 	}
 	return r.serveH1(ctx, &c)
+}
+
+// flying adds to the requests that are not over.
+func (r *Relay) flying(n int64) {
+	if r.config.InFlight != nil {
+		r.config.InFlight.Add(n)
+	}
 }
 
 // count tells of a refusal or a limit.

@@ -171,6 +171,7 @@ func (x *exchange) release() {
 // start sends the request on its way; end says that it has no content.
 func (x *exchange) start(end bool) {
 	r := x.request()
+	x.relay.flying(1)
 	x.ended = end
 	x.record = Record{
 		Source: x.source, Method: r.Method, Authority: r.Authority, Path: r.Path, Protocol: r.Protocol,
@@ -411,6 +412,7 @@ func (x *exchange) abandon(f *Failure) {
 // refuse answers a request that is not relayed at all.
 func (x *exchange) refuse(f *Failure) {
 	r := x.request()
+	x.relay.flying(1)
 	x.record = Record{
 		Source: x.source, Method: r.Method, Authority: r.Authority, Path: r.Path,
 		IsGRPC: r.GRPC(), GRPC: -1, Start: time.Now(),

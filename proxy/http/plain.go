@@ -103,6 +103,21 @@ func (p *Plain) Connections() int {
 	return len(p.all) + len(p.h2)
 }
 
+// Stats returns how many connections are on their way, carry requests, and do
+// not.
+func (p *Plain) Stats() (opening, busy, idle int) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	idle = len(p.idle)
+	for _, s := range p.h2 {
+		if s.Streams() == 0 {
+			idle++
+		}
+	}
+	there := len(p.all) + len(p.h2)
+	return max(p.opened-there, 0), there - idle, idle
+}
+
 func (p *Plain) attempt(x *exchange) attempt {
 	if p.config.Protocol == tlsctx.HTTP2 {
 		var s *Session

@@ -366,6 +366,7 @@ func (x *exchange) answer(f *Failure) {
 
 // finish records what became of the request, once.
 func (x *exchange) finish(f *Failure) {
+	x.relay.flying(-1)
 	x.mu.Lock()
 	done := x.choice.Done
 	x.choice = Choice{}

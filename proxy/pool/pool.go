@@ -91,6 +91,7 @@ type Pool[K comparable, S Session] struct {
 	mu      sync.Mutex
 	closed  bool
 	entries map[K]*entry[S]
+	waits   uint64         // of callers for an opening
 	wg      sync.WaitGroup // keepers of sessions, and openings
 }
 
@@ -188,6 +189,7 @@ func (p *Pool[K, S]) find(key K) (S, *opening[S], error) {
 		p.wg.Go(func() { p.open(ctx, key, e, o) })
 	}
 	e.opening.waiting++
+	p.waits++
 	return none, e.opening, nil
 }
 
@@ -361,6 +363,39 @@ func (p *Pool[K, S]) Len() int {
 		n += len(e.kept)
 	}
 	return n
+}
+
+// Stats is what a pool holds at a moment.
+type Stats struct {
+	// Busy sessions carry streams, Idle ones do not, Opening ones are on their
+	// way.
+	Busy, Idle, Opening int
+
+	// Waiting callers wait for a session to open; Waits is how many ever had
+	// to.
+	Waiting int
+	Waits   uint64
+}
+
+// Stats returns what the pool holds now.
+func (p *Pool[K, S]) Stats() Stats {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	s := Stats{Waits: p.waits}
+	for _, e := range p.entries {
+		for _, k := range e.kept {
+			if k.session.Streams() > 0 {
+				s.Busy++
+			} else {
+				s.Idle++
+			}
+		}
+		if o := e.opening; o != nil {
+			s.Opening++
+			s.Waiting += o.waiting
+		}
+	}
+	return s
 }
 
 // Close retires every session, gives up those on their way, refuses new ones,

@@ -273,3 +273,35 @@ func TestMoreWaitThanSessionsHold(t *testing.T) {
 		}
 	})
 }
+
+// TestStats counts what is kept, and who waits.
+func TestStats(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ready := make(chan struct{})
+		p := pool.New(pool.Config[string, *session]{Open: func(context.Context, string) (*session, error) {
+			<-ready
+			return newSession(10), nil
+		}})
+		defer p.Close()
+		want := func(want pool.Stats) {
+			t.Helper()
+			synctest.Wait()
+			if got := p.Stats(); got != want {
+				t.Errorf("got %+v, want %+v", got, want)
+			}
+		}
+		want(pool.Stats{})
+		sessions := make(chan *session)
+		for range 3 {
+			go func() { sessions <- get(t, p, "a") }()
+		}
+		want(pool.Stats{Opening: 1, Waiting: 3, Waits: 3})
+		close(ready)
+		s := <-sessions
+		<-sessions
+		<-sessions
+		want(pool.Stats{Idle: 1, Waits: 3})
+		s.add(1)
+		want(pool.Stats{Busy: 1, Waits: 3})
+	})
+}
