@@ -117,6 +117,16 @@ func (w *workload) metric(pattern string) float64 {
 	return sum
 }
 
+// openMetrics reports whether a line of the metrics in OpenMetrics matches.
+func (w *workload) openMetrics(pattern string) bool {
+	w.tb.Helper()
+	req := httptest.NewRequest(http.MethodGet, "/metrics", nil)
+	req.Header.Set("Accept", "application/openmetrics-text; version=1.0.0")
+	rec := httptest.NewRecorder()
+	w.record.Handler().ServeHTTP(rec, req)
+	return regexp.MustCompile(pattern).MatchString(rec.Body.String())
+}
+
 // inboundYAML is an inbound listener in front of an application.
 func inboundYAML(address string, more ...string) string {
 	return fmt.Sprintf(`

@@ -66,7 +66,7 @@ func (l *listener) relayConfig(spoken tlsctx.Protocol) http.Config {
 		Open:   func(ctx context.Context, ask *http.Ask) (http.Choice, error) { return l.choose(ctx, ask, spoken) },
 		Ready:  func(ask *http.Ask) (http.Choice, bool) { return l.chooseWarm(ask, spoken) },
 		Count:  func(reason string) { l.proxy.record.LimitMet("http_" + reason) },
-		Record: l.requested, InFlight: &l.flying,
+		Record: l.requested, InFlight: &l.flying, Messages: messages,
 		H2: s.plan.h2(),
 	}
 	c.H2.ConnectProtocol = true
@@ -200,12 +200,20 @@ func (l *listener) requested(r *http.Record) {
 	}
 	requests.Record(metrics.Request{
 		Method: r.Method, Authority: r.Authority, Path: r.Path, Protocol: from.spoken, Upgrade: r.Protocol,
-		Client: r.Source.Client, Local: r.Source.Local,
+		Client: r.Source.Client, Local: r.Source.Local, Upstream: r.Upstream,
 		Status: r.Status, IsGRPC: r.IsGRPC, GRPC: r.GRPC,
 		RequestBytes: r.RequestBytes, ResponseBytes: r.ResponseBytes,
+		RequestMessages: r.RequestMessages, ResponseMessages: r.ResponseMessages, Trace: r.Trace,
 		Start: r.Start, Duration: r.Duration, FirstByte: r.FirstByte, Attempts: r.Attempts,
 		Outcome: outcomeOfRequest(r),
 	})
+}
+
+// messages records those of a gRPC request that goes on.
+func messages(labels any, asked, answered uint64) {
+	if requests, ok := labels.(*metrics.Requests); ok {
+		requests.Messages(asked, answered)
+	}
 }
 
 // admit routes and authorises a request, as the listener's present side does.

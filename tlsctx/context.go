@@ -1,7 +1,6 @@
 package tlsctx
 
 import (
-	"encoding/hex"
 	"errors"
 	"fmt"
 
@@ -79,27 +78,35 @@ func (t Traceparent) String() string {
 // ParseTraceparent parses the header's form of version 00, strictly.
 func ParseTraceparent(text string) (Traceparent, error) {
 	var t Traceparent
-	malformed := fmt.Errorf("tlsctx: %.80q is no traceparent: want 00-<32 hex>-<16 hex>-<2 hex>, no id zero", text)
-	if len(text) != 55 || text[:3] != "00-" || text[35] != '-' || text[52] != '-' {
-		return t, malformed
-	}
-	for i := range len(text) {
-		if text[i] >= 'A' && text[i] <= 'F' {
-			return t, malformed
-		}
-	}
 	var flags [1]byte
-	for _, part := range []struct {
-		to   []byte
-		from string
-	}{{t.TraceID[:], text[3:35]}, {t.SpanID[:], text[36:52]}, {flags[:], text[53:]}} {
-		if _, err := hex.Decode(part.to, []byte(part.from)); err != nil {
-			return Traceparent{}, malformed
-		}
+	if len(text) != 55 || text[:3] != "00-" || text[35] != '-' || text[52] != '-' ||
+		!lowerHex(t.TraceID[:], text[3:35]) || !lowerHex(t.SpanID[:], text[36:52]) || !lowerHex(flags[:], text[53:]) {
+		return Traceparent{}, malformedTraceparent(text)
 	}
 	t.Flags = flags[0]
 	if t.IsZero() || t.validate() != nil {
-		return Traceparent{}, malformed
+		return Traceparent{}, malformedTraceparent(text)
 	}
 	return t, nil
+}
+
+func malformedTraceparent(text string) error {
+	return fmt.Errorf("tlsctx: %.80q is no traceparent: want 00-<32 hex>-<16 hex>-<2 hex>, no id zero", text)
+}
+
+// lowerHex fills to from twice as many digits, and reports whether they are such.
+func lowerHex(to []byte, from string) bool {
+	for i := range from {
+		c := from[i]
+		switch {
+		case c >= '0' && c <= '9':
+			c -= '0'
+		case c >= 'a' && c <= 'f':
+			c -= 'a' - 10
+		default:
+			return false
+		}
+		to[i/2] = to[i/2]<<4 | c
+	}
+	return true
 }

@@ -2,6 +2,7 @@ package http
 
 import (
 	"context"
+	"net/netip"
 
 	"github.com/hallmark-mesh/hallmark/proxy/h2"
 	"github.com/hallmark-mesh/hallmark/proxy/http/h1"
@@ -33,6 +34,8 @@ func (a *attempt1) unused() {
 		_ = a.conn.conn.Close()
 	}
 }
+
+func (a *attempt1) address() netip.AddrPort { return a.conn.address }
 
 func (a *attempt1) request(r *message.Request, end bool) *Failure {
 	a.method = r.Method

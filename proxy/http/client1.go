@@ -4,6 +4,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"net/netip"
 	"sync"
 	"time"
 
@@ -16,11 +17,12 @@ import (
 // time. Its reader waits for what comes next, whether a request is under way or
 // not.
 type client1 struct {
-	plain *Plain
-	conn  net.Conn
-	in    *h1.In
-	out   *h1.Out
-	since time.Time // when it became idle; the pool's
+	plain   *Plain
+	conn    net.Conn
+	address netip.AddrPort // its far end, or zero
+	in      *h1.In
+	out     *h1.Out
+	since   time.Time // when it became idle; the pool's
 
 	mu     sync.Mutex
 	up     *attempt1 // of the request under way
@@ -36,9 +38,19 @@ type client1 struct {
 }
 
 func newClient1(p *Plain, conn net.Conn) *client1 {
-	c := &client1{plain: p, conn: conn, in: h1.NewIn(conn, nil)}
+	c := &client1{plain: p, conn: conn, address: addressOf(conn), in: h1.NewIn(conn, nil)}
 	c.out = h1.NewOut(conn, p.config.Write, c.sent, c.failed)
 	return c
+}
+
+// addressOf returns the far end of a connection, or zero.
+func addressOf(conn net.Conn) netip.AddrPort {
+	tcp, ok := conn.RemoteAddr().(*net.TCPAddr)
+	if !ok {
+		return netip.AddrPort{}
+	}
+	a := tcp.AddrPort()
+	return netip.AddrPortFrom(a.Addr().Unmap(), a.Port())
 }
 
 // current returns the attempt under way, or nil.

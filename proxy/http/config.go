@@ -41,6 +41,12 @@ type Config struct {
 	// down. Nil counts none. Relays may share it.
 	InFlight *atomic.Int64
 
+	// Messages is told of the messages of a gRPC request that goes on: of its
+	// labels ([Choice.Labels]), and how many have come through since it was
+	// told last, about once a second if there are any. What it is told of is
+	// not in the record. It must not block. Nil ignores it.
+	Messages func(labels any, requests, responses uint64)
+
 	// Count is told of each message that was refused and each limit that was
 	// met, with a stable text: use it as a metric's label. It must not block.
 	// Nil ignores it.

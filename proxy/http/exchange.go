@@ -2,6 +2,7 @@ package http
 
 import (
 	"context"
+	"net/netip"
 	"sync"
 	"time"
 
@@ -41,6 +42,9 @@ type attempt interface {
 	prepared() bool
 	prepare(ctx context.Context) *Failure
 	unused()
+
+	// address is the connection's far end, or zero.
+	address() netip.AddrPort
 
 	// request sends the head; end says that nothing follows.
 	request(r *message.Request, end bool) *Failure
@@ -106,6 +110,9 @@ type exchange struct {
 	choice Choice
 	record Record
 
+	asked, answered grpcMessages // of a gRPC request
+	messagesTold    time.Time    // when they were last told of, if they were
+
 	// Either side, where it speaks HTTP/2 or HTTP/1 respectively.
 	down2 stream2
 	up2   attempt2
@@ -162,6 +169,7 @@ func (x *exchange) release() {
 	x.down2, x.up1, x.ask = stream2{}, attempt1{}, Ask{}
 	x.up2.reset()
 	x.timer, x.trial, x.choice, x.record = nil, nil, Choice{}, Record{}
+	x.asked, x.answered, x.messagesTold = grpcMessages{}, grpcMessages{}, time.Time{}
 	if cap(x.replay) > keepReplay {
 		x.replay = nil
 	}
@@ -175,7 +183,7 @@ func (x *exchange) start(end bool) {
 	x.ended = end
 	x.record = Record{
 		Source: x.source, Method: r.Method, Authority: r.Authority, Path: r.Path, Protocol: r.Protocol,
-		IsGRPC: r.GRPC(), GRPC: -1, Start: time.Now(),
+		IsGRPC: r.GRPC(), GRPC: -1, Start: time.Now(), Trace: traceOf(r.Fields),
 	}
 	r.Fields = x.relay.fields.strip(r.Fields)
 	x.relay.fields.set(r, x.told)
@@ -280,7 +288,7 @@ func (x *exchange) sendOn(choice Choice, up attempt, flush bool) {
 	}
 	x.up, x.choice, x.sent, x.failing = up, choice, 0, nil
 	x.record.Attempts++
-	x.record.Labels = choice.Labels
+	x.record.Labels, x.record.Upstream = choice.Labels, up.address()
 	x.refs++ // the attempt's
 	end := x.ended && x.queue.Len() == 0 && len(x.trailer) == 0
 	x.endGiven = end

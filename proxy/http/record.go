@@ -1,6 +1,11 @@
 package http
 
-import "time"
+import (
+	"net/netip"
+	"time"
+
+	"github.com/hallmark-mesh/hallmark/tlsctx"
+)
 
 // Record is what is known of a request when it is over. It and what it points to
 // are valid during the call only; strings may be kept.
@@ -27,10 +32,21 @@ type Record struct {
 	// RequestBytes and ResponseBytes are those of the bodies.
 	RequestBytes, ResponseBytes int64
 
+	// RequestMessages and ResponseMessages are those of a gRPC request that
+	// came through whole, each with its length before it: those that
+	// [Config.Messages] has not been told of.
+	RequestMessages, ResponseMessages uint64
+
 	// Start is when the head had been read; Duration is from then to the end,
 	// and FirstByte from then to the response's head, or 0.
 	Start               time.Time
 	Duration, FirstByte time.Duration
+
+	// Upstream is the address that it was sent to last, or zero.
+	Upstream netip.AddrPort
+
+	// Trace is the trace context that it came with, or zero.
+	Trace tlsctx.Traceparent
 
 	// Attempts says how often it was sent.
 	Attempts int

@@ -16,6 +16,9 @@ func (x *exchange) requestData(chunk h2.Chunk, end bool) {
 		return
 	}
 	x.record.RequestBytes += int64(chunk.Len())
+	if x.record.IsGRPC {
+		x.carry(&x.asked, chunk.Bytes())
+	}
 	x.keep(chunk.Bytes())
 	if !x.flowing {
 		x.queue.Push(chunk)

@@ -70,6 +70,7 @@ func (x *exchange) begin(r *message.Response) {
 	x.record.FirstByte = time.Since(x.record.Start)
 	if x.record.IsGRPC {
 		x.noteGRPC(r.Fields)
+		x.answered.none = !message.GRPC(r.Fields)
 	}
 }
 
@@ -90,6 +91,9 @@ func (x *exchange) upData(up attempt, chunk h2.Chunk, end bool) {
 		return
 	}
 	x.record.ResponseBytes += int64(chunk.Len())
+	if x.record.IsGRPC {
+		x.carry(&x.answered, chunk.Bytes())
+	}
 	x.last = end && !x.tunnel
 	x.mu.Unlock()
 	x.down.data(x, chunk, end)
@@ -374,6 +378,7 @@ func (x *exchange) finish(f *Failure) {
 	if f != nil {
 		x.record.Reason, x.record.Err = f.Reason, f.Err
 	}
+	x.record.RequestMessages, x.record.ResponseMessages = x.asked.take(), x.answered.take()
 	record := x.relay.config.Record
 	x.mu.Unlock()
 	if done != nil {

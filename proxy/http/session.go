@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net"
+	"net/netip"
 	"sync"
 
 	"github.com/hallmark-mesh/hallmark/proxy/h2"
@@ -15,17 +16,18 @@ import (
 // pool keeps.
 type Session struct {
 	batch
-	conn  *h2.Conn
-	ready chan struct{} // closed when the peer has taken us
-	once  sync.Once
-	done  chan struct{}
-	err   error // why it ended; read after done is closed
+	conn    *h2.Conn
+	address netip.AddrPort // its far end, or zero
+	ready   chan struct{}  // closed when the peer has taken us
+	once    sync.Once
+	done    chan struct{}
+	err     error // why it ended; read after done is closed
 }
 
 // NewSession speaks HTTP/2 over conn, as a client, until the session ends: see
 // [Session.Close]. One goroutine reads it.
 func NewSession(conn net.Conn, config h2.Config) *Session {
-	s := &Session{ready: make(chan struct{}), done: make(chan struct{})}
+	s := &Session{address: addressOf(conn), ready: make(chan struct{}), done: make(chan struct{})}
 	s.conn = h2.New(conn, h2.Client, h2Defaults(config), s)
 	go func() {
 		defer close(s.done)
@@ -130,6 +132,8 @@ func (a *attempt2) prepare(ctx context.Context) *Failure {
 }
 
 func (a *attempt2) unused() {}
+
+func (a *attempt2) address() netip.AddrPort { return a.session.address }
 
 // is notes the stream, which calls may come for before Open has returned.
 func (a *attempt2) is(stream *h2.Stream) {

@@ -95,8 +95,11 @@ func (r *Request) Idempotent() bool {
 
 // GRPC reports whether the request is gRPC's: then a failure is told as a
 // grpc-status.
-func (r *Request) GRPC() bool {
-	kind, ok := Get(r.Fields, "content-type")
+func (r *Request) GRPC() bool { return GRPC(r.Fields) }
+
+// GRPC reports whether the content-type among the fields is gRPC's.
+func GRPC(fields []Field) bool {
+	kind, ok := Get(fields, "content-type")
 	rest, is := strings.CutPrefix(kind, "application/grpc")
 	return ok && is && (rest == "" || rest[0] == '+' || rest[0] == ';')
 }
