@@ -70,6 +70,7 @@ func accessFormat(f config.LogFormat) accesslog.Format {
 func accessSettings(l *config.AccessLog) accesslog.Settings {
 	return accesslog.Settings{
 		Level: levelOf(l.Level), Requests: loggedRequests(l.Requests), SlowerThan: l.SlowerThan,
+		ConnectionLine: l.Lines.Connections, RequestLine: l.Lines.Requests,
 		First: l.Sampling.First, Thereafter: l.Sampling.Thereafter, Period: l.Sampling.Period,
 	}
 }

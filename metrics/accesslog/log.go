@@ -10,6 +10,7 @@ import (
 	"go.uber.org/zap/zapcore"
 
 	"github.com/hallmark-mesh/hallmark/metrics"
+	"github.com/hallmark-mesh/hallmark/metrics/accesslog/line"
 )
 
 // Format is that of a line.
@@ -33,6 +34,10 @@ type Settings struct {
 	// SlowerThan is how long a request must have taken to be logged with
 	// [Failed], and without being sampled; 0 takes none for slow.
 	SlowerThan time.Duration
+
+	// ConnectionLine and RequestLine say how lines are written in place of the
+	// format; those that are zero do not.
+	ConnectionLine, RequestLine line.Line
 
 	// First is how many of what went well are logged of each
 	// Period in any case; 0 means all. Thereafter is how many one that is
@@ -58,6 +63,7 @@ type Log struct {
 	encoder  zapcore.Encoder
 	settings atomic.Pointer[Settings]
 	sampler  sampler
+	texts    lines
 }
 
 // New returns an access log. [Log.Close] ends it.
@@ -110,7 +116,7 @@ func newEncoder(f Format) (zapcore.Encoder, error) {
 
 // Opened implements [metrics.Sink].
 func (l *Log) Opened(e *metrics.Event) {
-	if l.settings.Load().Level.Enabled(zapcore.DebugLevel) {
+	if s := l.settings.Load(); s.ConnectionLine.IsZero() && s.Level.Enabled(zapcore.DebugLevel) {
 		l.write(zapcore.DebugLevel, "connection opened", fields(e))
 	}
 }
@@ -123,6 +129,11 @@ func (l *Log) Closed(e *metrics.Event) {
 		level = zapcore.WarnLevel
 	}
 	if !s.Level.Enabled(level) || level == zapcore.InfoLevel && !l.sampler.takes(s) {
+		return
+	}
+	if !s.ConnectionLine.IsZero() {
+		about := connectionSubject(e)
+		l.writeText(s.ConnectionLine, &about)
 		return
 	}
 	l.write(level, "connection closed", fields(e))

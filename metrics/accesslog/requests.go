@@ -34,6 +34,11 @@ func (l *Log) Requested(e *metrics.RequestEvent) {
 	if !s.Level.Enabled(level) || !l.wants(s, e, level) {
 		return
 	}
+	if !s.RequestLine.IsZero() {
+		about := requestSubject(e)
+		l.writeText(s.RequestLine, &about)
+		return
+	}
 	l.write(level, "request", requestFields(e))
 }
 

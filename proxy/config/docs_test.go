@@ -92,6 +92,8 @@ func scalarName(typ reflect.Type, f field) string {
 		return "protocol"
 	case "tlsctx.Template":
 		return "template"
+	case "line.Line":
+		return "[line](access-log.md#lines-of-your-own)"
 	case "bool":
 		return "`true`, `false`"
 	case "int":

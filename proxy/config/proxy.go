@@ -5,6 +5,7 @@ import (
 
 	"github.com/spiffe/go-spiffe/v2/spiffeid"
 
+	"github.com/hallmark-mesh/hallmark/metrics/accesslog/line"
 	"github.com/hallmark-mesh/hallmark/tlsctx"
 )
 
@@ -317,6 +318,9 @@ type AccessLog struct {
 	// Format is how a line is written: JSON for machines, Console for people.
 	Format LogFormat `json:"format" default:"JSON"`
 
+	// Lines say how lines are written in place of the format.
+	Lines Lines `json:"lines"`
+
 	// Level is the least of what is logged: connections and requests that went
 	// well are Info, refused, broken and failed ones Warn.
 	Level LogLevel `json:"level" default:"Info"`
@@ -332,6 +336,17 @@ type AccessLog struct {
 
 	// Sampling thins out the lines of what went well.
 	Sampling Sampling `json:"sampling"`
+}
+
+// Lines are made of text and of Envoy's operators between percent signs, such as
+// %START_TIME% %REQ(:METHOD)% %RESPONSE_CODE%; what there is nothing of is -.
+type Lines struct {
+	// Connections is the line of a connection that has ended. Empty means by
+	// the format.
+	Connections line.Line `json:"connections"`
+
+	// Requests is the line of a request of HTTP. Empty means by the format.
+	Requests line.Line `json:"requests"`
 }
 
 // Sampling thins out lines: of those in a period, the first are logged, then

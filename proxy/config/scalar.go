@@ -12,6 +12,7 @@ import (
 
 	"github.com/spiffe/go-spiffe/v2/spiffeid"
 
+	"github.com/hallmark-mesh/hallmark/metrics/accesslog/line"
 	"github.com/hallmark-mesh/hallmark/tlsctx"
 )
 
@@ -65,6 +66,8 @@ func scalarOf(t reflect.Type) (scalar, bool) {
 		return text(parseProtocol, func(p tlsctx.Protocol) string { return string(p) }), true
 	case reflect.TypeFor[tlsctx.Template]():
 		return text(parseTemplate, tlsctx.Template.String), true
+	case reflect.TypeFor[line.Line]():
+		return text(line.Parse, line.Line.String), true
 	}
 	return basicScalar(t)
 }

@@ -13,6 +13,7 @@ import (
 
 	"github.com/spiffe/go-spiffe/v2/spiffeid"
 
+	"github.com/hallmark-mesh/hallmark/metrics/accesslog/line"
 	"github.com/hallmark-mesh/hallmark/tlsctx"
 )
 
@@ -172,6 +173,8 @@ func scalarSchema(typ reflect.Type, f field) object {
 		s := pattern(`^[a-z][a-z0-9_-]{0,31}$`)
 		s["not"] = object{"const": string(tlsctx.Unknown)}
 		return s
+	case reflect.TypeFor[line.Line]():
+		return object{"type": "string", "minLength": 1, "maxLength": line.MaxText}
 	case reflect.TypeFor[tlsctx.Template]():
 		return pattern(`^(/([A-Za-z0-9._-]+|\{[a-z][a-z0-9_.]*\}))+$`)
 	}

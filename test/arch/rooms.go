@@ -43,6 +43,10 @@ func Rooms() []Room {
 			Reason: "adapters to tlsctx know tlsctx and identity, and nothing of the proxy",
 		},
 		{
+			Dir: "metrics/accesslog/line", Imports: []string{"identity"}, Never: heavy,
+			Reason: "the form of a line is checked by whoever reads a configuration: it knows nothing of what is recorded",
+		},
+		{
 			Dir: "metrics/...", Imports: []string{"tlsctx", "identity"},
 			Reason: "metrics records what it is told: it knows the types of tlsctx and identity and no stage",
 		},
@@ -57,6 +61,10 @@ func Rooms() []Room {
 		{
 			Dir: "proxy/http/...", Imports: []string{"proxy/h2/...", "tlsctx", "identity"},
 			Reason: "a stage imports no other stage (tunnel and http may stand on h2): only proxy knows the order",
+		},
+		{
+			Dir: "proxy/config/...", Imports: []string{"metrics/accesslog/line", "tlsctx", "identity"},
+			Reason: "configuration checks what it reads: it knows the forms of settings, and no other stage",
 		},
 		{
 			Dir: "proxy/*/...", Imports: []string{"tlsctx", "identity"},
