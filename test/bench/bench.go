@@ -94,7 +94,7 @@ func (b *bench) start(tb testing.TB) {
 		}
 		b.backends[httpBackend] = apps.StartNginx(tb, files).Addr
 	}
-	for _, k := range []backend{tcpBackend, greetBackend, grpcBackend} {
+	for _, k := range []backend{tcpBackend, echoBackend, greetBackend, grpcBackend} {
 		if !needed(k) {
 			continue
 		}

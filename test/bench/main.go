@@ -196,6 +196,8 @@ func serveOn(ctx context.Context, kind backend, listener net.Listener) error {
 	switch kind {
 	case grpcBackend:
 		err = load.ServeGRPC(ctx, listener)
+	case echoBackend:
+		err = load.EchoOnly(ctx, listener)
 	case tcpBackend, greetBackend:
 		server := &load.Server{Greets: kind == greetBackend}
 		defer context.AfterFunc(ctx, server.Close)()

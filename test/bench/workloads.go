@@ -14,6 +14,7 @@ type backend string
 // The backends.
 const (
 	tcpBackend   backend = "tcp"
+	echoBackend  backend = "echo" // of one exchange for each connection
 	greetBackend backend = "greet"
 	httpBackend  backend = "http"
 	grpcBackend  backend = "grpc"
@@ -80,7 +81,7 @@ func workloads() []workload {
 		},
 		workload{
 			Name: "connect", About: "TCP, a new connection for each exchange of 64 bytes, 8 at once, closed loop",
-			Mode: contenders.TCP, Backend: tcpBackend, Kind: load.Connect{TCP: echo}, Callers: 8, Unit: "connection",
+			Mode: contenders.TCP, Backend: echoBackend, Kind: load.Connect{TCP: echo}, Callers: 8, Unit: "connection",
 		},
 		workload{
 			Name: "server-first", About: "TCP, a new connection until the server's greeting is there, 1 at a time",

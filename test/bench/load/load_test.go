@@ -2,6 +2,7 @@ package load_test
 
 import (
 	"context"
+	"errors"
 	"net"
 	"slices"
 	"strings"
@@ -50,6 +51,24 @@ func serveGRPC(t *testing.T) string {
 	return listener.Addr().String()
 }
 
+func serveEchoOnly(t *testing.T) string {
+	t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	served := make(chan error)
+	ctx, cancel := context.WithCancel(context.Background())
+	go func() { served <- load.EchoOnly(ctx, listener) }()
+	t.Cleanup(func() {
+		cancel()
+		if err := <-served; !errors.Is(err, context.Canceled) {
+			t.Error(err)
+		}
+	})
+	return listener.Addr().String()
+}
+
 func TestKinds(t *testing.T) {
 	tcp := serve(t, &load.Server{})
 	nginx := apps.StartNginx(t, map[string][]byte{"file": []byte(strings.Repeat("x", 5000))})
@@ -64,6 +83,7 @@ func TestKinds(t *testing.T) {
 		{load.TCP{Operation: load.Download, Size: 1 << 20}, tcp, 1 << 20},
 		{load.TCP{Operation: load.Both, Size: 1 << 20}, tcp, 2 << 20},
 		{load.Connect{TCP: load.TCP{Operation: load.Echo, Size: 64}}, tcp, 128},
+		{load.Connect{TCP: load.TCP{Operation: load.Echo, Size: 64}}, serveEchoOnly(t), 128},
 		{load.Greeting{}, serve(t, &load.Server{Greets: true}), 46},
 		{load.HTTP1{Path: "/file", Size: 5000}, nginx.Addr, 5000},
 		{load.GRPC{Size: 100}, grpc, 200},
@@ -96,6 +116,25 @@ func TestErrorsAreCounted(t *testing.T) {
 	}
 	if _, err := load.Run(t.Context(), "127.0.0.1:1", load.HTTP1{}, load.Plan{Callers: 1, Calls: 1}); err == nil {
 		t.Error("nobody listens, and a run begins")
+	}
+}
+
+// TestCrowdCountsErrors has callers that are answered something else, and some
+// that are not answered at all.
+func TestCrowdCountsErrors(t *testing.T) {
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = listener.Close()
+	kind := load.Connect{TCP: load.TCP{Operation: load.Echo, Size: 8}}
+	for name, address := range map[string]string{
+		"another answer": serve(t, &load.Server{Greets: true}), "nobody": listener.Addr().String(),
+	} {
+		r, err := load.Run(t.Context(), address, kind, load.Plan{Callers: 2, Calls: 6})
+		if err != nil || r.Calls != 0 || r.Errors != 6 || r.FirstErr == nil {
+			t.Errorf("%s: %+v, %v", name, r, err)
+		}
 	}
 }
 

@@ -71,12 +71,20 @@ type Runner struct {
 	ctx     context.Context
 	cancel  context.CancelFunc
 	callers []Caller
+	crowd   *crowd // the same in one thread, of kinds that can; for closed loops
 }
 
 // Open opens callers. All that they do must be done within the timeout.
 func Open(ctx context.Context, address string, kind Kind, callers int, timeout time.Duration) (*Runner, error) {
 	r := &Runner{kind: kind, address: address, callers: make([]Caller, callers)}
 	r.ctx, r.cancel = context.WithTimeout(ctx, timeout)
+	if k, ok := kind.(Connect); ok && k.Operation == Echo {
+		var err error
+		if r.crowd, err = k.crowd(address, callers); err != nil {
+			r.Close()
+			return nil, err
+		}
+	}
 	for i := range r.callers {
 		c, err := kind.Open(r.ctx, address)
 		if err != nil {
@@ -101,6 +109,9 @@ func (r *Runner) Close() {
 // Run makes calls as planned; plan.Callers must be what the runner was opened
 // with.
 func (r *Runner) Run(plan Plan) Result {
+	if r.crowd != nil && plan.Rate == 0 {
+		return r.crowd.run(r.ctx, plan)
+	}
 	parts := make([]Result, len(r.callers))
 	begun := time.Now()
 	due, clock := r.schedule(plan, begun)

@@ -269,7 +269,7 @@ func (c *tcpCaller) Call() (int, error) {
 			return 0, err
 		}
 		if string(c.in[:size]) != string(c.out[headerSize:]) {
-			return 0, errors.New("load: the echo differs")
+			return 0, errEcho
 		}
 		return 2 * size, nil
 	case Upload:
@@ -288,6 +288,8 @@ func (c *tcpCaller) Call() (int, error) {
 		return 2 * size, c.acknowledged()
 	}
 }
+
+var errEcho = errors.New("load: the echo differs")
 
 // acknowledged reads the size that the server has got.
 func (c *tcpCaller) acknowledged() error {
