@@ -5,9 +5,10 @@ import (
 	"errors"
 	"io"
 	"net"
-	"os"
 	"sync"
 	"syscall"
+
+	"github.com/hallmark-mesh/hallmark/internal/socket"
 )
 
 const (
@@ -44,9 +45,10 @@ type recordConn struct {
 	fill   func(fd uintptr) bool
 
 	// Writing.
-	outMu sync.Mutex
-	held  bool    // writes are gathered
-	out   *[]byte // pooled, nil unless held
+	outMu  sync.Mutex
+	writer *socket.Writer
+	held   bool    // writes are gathered
+	out    *[]byte // pooled, nil unless held
 }
 
 // buffers holds the buffers of all connections: [batch] bytes of records and
@@ -64,20 +66,11 @@ func takeBuffer() *[]byte {
 // newRecordConn returns conn itself if it is not a socket. A type that embeds one
 // may hold bytes that it has read already, and must be asked, not gone around.
 func newRecordConn(conn net.Conn) net.Conn {
-	var below syscall.Conn
-	switch socket := conn.(type) {
-	case *net.TCPConn:
-		below = socket
-	case *net.UnixConn:
-		below = socket
-	default:
+	raw := socket.Raw(conn)
+	if raw == nil {
 		return conn
 	}
-	raw, err := below.SyscallConn()
-	if err != nil {
-		return conn
-	}
-	c := &recordConn{Conn: conn, raw: raw}
+	c := &recordConn{Conn: conn, raw: raw, writer: socket.NewWriter(raw)}
 	c.fill = c.readFrom
 	return c
 }
@@ -147,30 +140,17 @@ func (c *recordConn) await() {
 // is readable.
 func (c *recordConn) readFrom(fd uintptr) bool {
 	b := takeBuffer()
-	n, err := ignoringEINTR(func() (int, error) { return syscall.Read(int(fd), *b) })
-	if n > 0 {
+	n, err := socket.Read(fd, *b)
+	if err == nil {
 		c.in, c.unread, c.inErr = b, (*b)[:n], nil
 		return true
 	}
 	buffers.Put(b)
-	switch {
-	case errors.Is(err, syscall.EAGAIN):
+	if errors.Is(err, socket.ErrWait) {
 		return false
-	case err != nil:
-		c.inErr = os.NewSyscallError("read", err)
-	default:
-		c.inErr = io.EOF
 	}
+	c.inErr = err
 	return true
-}
-
-func ignoringEINTR(call func() (int, error)) (int, error) {
-	for {
-		n, err := call()
-		if !errors.Is(err, syscall.EINTR) {
-			return n, err
-		}
-	}
 }
 
 // readError gives an error the form that net.Conn gives it.
@@ -178,10 +158,14 @@ func (c *recordConn) readError(err error) error {
 	if errors.Is(err, io.EOF) {
 		return io.EOF
 	}
+	return c.opError("read", err)
+}
+
+func (c *recordConn) opError(op string, err error) error {
 	if op, ok := errors.AsType[*net.OpError](err); ok {
 		return op
 	}
-	return &net.OpError{Op: "read", Net: c.LocalAddr().Network(), Source: c.LocalAddr(), Addr: c.RemoteAddr(), Err: err}
+	return &net.OpError{Op: op, Net: c.LocalAddr().Network(), Source: c.LocalAddr(), Addr: c.RemoteAddr(), Err: err}
 }
 
 // Write writes p, or gathers it while a large Write is under way.
@@ -189,7 +173,7 @@ func (c *recordConn) Write(p []byte) (int, error) {
 	c.outMu.Lock()
 	defer c.outMu.Unlock()
 	if !c.held {
-		return c.Conn.Write(p)
+		return c.write(p)
 	}
 	if len(*c.out)+len(p) > cap(*c.out) {
 		if err := c.flushLocked(); err != nil {
@@ -197,10 +181,19 @@ func (c *recordConn) Write(p []byte) (int, error) {
 		}
 	}
 	if len(p) > cap(*c.out) {
-		return c.Conn.Write(p)
+		return c.write(p)
 	}
 	*c.out = append(*c.out, p...)
 	return len(p), nil
+}
+
+// write writes to the network. The lock is held.
+func (c *recordConn) write(p []byte) (int, error) {
+	n, err := c.writer.Write(p)
+	if err != nil {
+		err = c.opError("write", err)
+	}
+	return n, err
 }
 
 // hold starts gathering.
@@ -227,7 +220,7 @@ func (c *recordConn) flushLocked() error {
 	if len(*c.out) == 0 {
 		return nil
 	}
-	_, err := c.Conn.Write(*c.out)
+	_, err := c.write(*c.out)
 	*c.out = (*c.out)[:0]
 	return err
 }

@@ -8,6 +8,8 @@ import (
 	"net"
 	"sync"
 	"time"
+
+	"github.com/hallmark-mesh/hallmark/internal/socket"
 )
 
 // Conn is one HTTP/2 connection. Its methods are safe for concurrent use and do
@@ -23,7 +25,8 @@ type Conn struct {
 
 	in input // the reader's alone
 
-	vectors, unwritten net.Buffers // the writer's alone
+	plain   *socket.Writer // unless nil, conn is a socket; the writer's alone, as vectors
+	vectors [][]byte
 
 	mu      sync.Mutex
 	streams map[uint32]*Stream
@@ -80,7 +83,11 @@ func New(conn net.Conn, role Role, config Config, handler Handler) *Conn {
 		nextID:        1,
 	}
 	c.recvWindow = c.config.ConnWindow
-	c.in.init(c)
+	raw := socket.Raw(conn)
+	if raw != nil {
+		c.plain = socket.NewWriter(raw)
+	}
+	c.in.init(c, raw)
 	c.writer = c.write
 	c.out = output{window: defaultWindow, encoder: newEncoder()}
 	if role == Server {

@@ -1,10 +1,12 @@
 package h2
 
 import (
-	"net"
+	"errors"
 	"sync/atomic"
 	"syscall"
 	"time"
+
+	"github.com/hallmark-mesh/hallmark/internal/socket"
 )
 
 const (
@@ -67,15 +69,10 @@ type input struct {
 // *tlsctx.Conn.
 type awaiter interface{ Await() }
 
-func (in *input) init(c *Conn) {
+func (in *input) init(c *Conn, raw syscall.RawConn) {
 	in.awaited, _ = c.conn.(awaiter)
 	in.c, in.peeked, in.decoder = c, c.config.Peeked, newDecoder(c.config.MaxHeaderBytes, c.config.MaxHeaderFields)
-	switch socket := c.conn.(type) { // exactly these: what embeds them may hold bytes
-	case *net.TCPConn:
-		in.raw.conn, _ = socket.SyscallConn()
-	case *net.UnixConn:
-		in.raw.conn, _ = socket.SyscallConn()
-	}
+	in.raw.conn = raw
 	if c.role == Server {
 		in.expect(phasePreface, len(preface))
 	} else {
@@ -258,4 +255,20 @@ func (r *rawReader) read(into **Buffer) (int, error) {
 	}
 	*into, r.buf = r.buf, nil
 	return r.n, r.err
+}
+
+// attempt reads once without blocking; false means to wait.
+func (r *rawReader) attempt(fd uintptr) bool {
+	b := takeBuffer(bufferSize)
+	n, err := socket.Read(fd, b.mem)
+	if err == nil {
+		r.buf, r.n, r.err = b, n, nil
+		return true
+	}
+	b.release()
+	if errors.Is(err, socket.ErrWait) {
+		return false
+	}
+	r.err = err
+	return true
 }

@@ -3,7 +3,6 @@ package h2
 import (
 	"encoding/binary"
 	"errors"
-	"net"
 	"os"
 	"runtime"
 	"time"
@@ -247,12 +246,11 @@ func (c *Conn) armWrite() {
 
 // writeOut writes all segments.
 func (c *Conn) writeOut(pending []segment) error {
-	if tcp, ok := c.conn.(*net.TCPConn); ok && len(pending) > 1 {
+	if c.plain != nil {
 		for _, s := range pending {
 			c.vectors = append(c.vectors, s.buf.mem[s.from:s.buf.end])
 		}
-		c.unwritten = c.vectors // which WriteTo shortens
-		_, err := c.unwritten.WriteTo(tcp)
+		_, err := c.plain.WriteBuffers(c.vectors)
 		clear(c.vectors)
 		c.vectors = c.vectors[:0]
 		return err

@@ -3,11 +3,10 @@ package tunnel
 import (
 	"errors"
 	"io"
-	"net"
-	"os"
 	"sync/atomic"
 	"syscall"
 
+	"github.com/hallmark-mesh/hallmark/internal/socket"
 	"github.com/hallmark-mesh/hallmark/proxy/h2"
 )
 
@@ -29,17 +28,20 @@ type direction struct {
 	src, dst Conn
 	from, to Side
 	n        *atomic.Uint64
+
+	plain *socket.Writer // unless nil, dst is a socket
 }
 
 // copy forwards until src ends, which is nil, or either side breaks.
 func (d direction) copy() error {
+	if raw := socket.Raw(d.dst); raw != nil {
+		d.plain = socket.NewWriter(raw)
+	}
 	if stream, ok := d.src.(*Stream); ok {
 		return d.copyChunks(stream)
 	}
-	if tcp, ok := d.src.(*net.TCPConn); ok {
-		if raw, err := tcp.SyscallConn(); err == nil {
-			return d.copyReadable(raw)
-		}
+	if raw := socket.Raw(d.src); raw != nil {
+		return d.copyReadable(raw)
 	}
 	if awaited, ok := d.src.(interface{ Await() }); ok {
 		return d.copyAwaited(awaited.Await)
@@ -109,10 +111,10 @@ func (d direction) copyReadable(raw syscall.RawConn) error {
 			return &Error{Side: d.from, Op: "read", Err: err}
 		}
 		switch {
-		case r.err != nil:
-			return &Error{Side: d.from, Op: "read", Err: os.NewSyscallError("read", r.err)}
-		case r.buffer == nil:
+		case errors.Is(r.err, io.EOF):
 			return nil
+		case r.err != nil:
+			return &Error{Side: d.from, Op: "read", Err: r.err}
 		}
 		chunk := r.buffer.Chunk(r.n)
 		r.buffer = nil
@@ -164,12 +166,13 @@ func (d direction) copyChunks(src *Stream) error {
 	}
 }
 
-func (d direction) writeAll(chunks []h2.Chunk, all net.Buffers) error {
-	if tcp, ok := d.dst.(*net.TCPConn); ok && len(chunks) > 1 {
+func (d direction) writeAll(chunks []h2.Chunk, all [][]byte) error {
+	if d.plain != nil && len(chunks) > 1 {
 		for _, c := range chunks {
 			all = append(all, c.Bytes())
 		}
-		n, err := all.WriteTo(tcp)
+		n, err := d.plain.WriteBuffers(all)
+		clear(all)
 		d.n.Add(uint64(n))
 		if err != nil {
 			return &Error{Side: d.to, Op: "write", Err: err}
@@ -194,25 +197,25 @@ type readable struct {
 // attempt reads once without blocking; false means to wait.
 func (r *readable) attempt(fd uintptr) bool {
 	b := h2.TakeBuffer()
-	for {
-		r.n, r.err = syscall.Read(int(fd), b.Space())
-		if !errors.Is(r.err, syscall.EINTR) {
-			break
-		}
-	}
-	if r.n > 0 {
+	if r.n, r.err = socket.Read(fd, b.Space()); r.err == nil {
 		r.buffer = b
 		return true
 	}
 	b.Drop()
-	return !errors.Is(r.err, syscall.EAGAIN)
+	return !errors.Is(r.err, socket.ErrWait)
 }
 
 func (d direction) write(b []byte) error {
 	if len(b) == 0 {
 		return nil
 	}
-	n, err := d.dst.Write(b)
+	var n int
+	var err error
+	if d.plain != nil {
+		n, err = d.plain.Write(b)
+	} else {
+		n, err = d.dst.Write(b)
+	}
 	d.n.Add(uint64(n))
 	if err != nil {
 		return &Error{Side: d.to, Op: "write", Err: err}

@@ -87,8 +87,10 @@ func (p Pipe) Run(ctx context.Context) error {
 	s.idle.start(s.Idle, func() uint64 { return s.Sent.Load() + s.Received.Load() }, func() { s.fail(ErrIdle) })
 
 	var wg sync.WaitGroup
-	wg.Go(func() { s.forward(direction{p.Down, p.Up, Downstream, Upstream, p.Sent}, p.Received) })
-	s.forward(direction{p.Up, p.Down, Upstream, Downstream, p.Received}, p.Sent)
+	wg.Go(func() {
+		s.forward(direction{src: p.Down, dst: p.Up, from: Downstream, to: Upstream, n: p.Sent}, p.Received)
+	})
+	s.forward(direction{src: p.Up, dst: p.Down, from: Upstream, to: Downstream, n: p.Received}, p.Sent)
 	wg.Wait()
 
 	s.idle.stop()

@@ -27,6 +27,10 @@ func Rooms() []Room {
 	heavy := []string{grpc, workloads, "github.com/prometheus", "go.uber.org/zap", "go.opentelemetry.io/otel"}
 	return []Room{
 		{
+			Dir:    "internal/socket",
+			Reason: "system calls on sockets: everything stands on it, and it uses nothing of ours",
+		},
+		{
 			Dir: "identity", Never: append(heavy, spiffetls),
 			Reason: "identity is what everything else stands on: it uses nothing of ours and few dependencies",
 		},
@@ -35,7 +39,7 @@ func Rooms() []Room {
 			Reason: "where identities come from knows identities and how the context encodes attested attributes, and nothing of the proxy",
 		},
 		{
-			Dir: "tlsctx", Imports: []string{"identity", "tlsctx/internal/..."}, Never: heavy,
+			Dir: "tlsctx", Imports: []string{"identity", "tlsctx/internal/...", "internal/socket"}, Never: heavy,
 			Reason: "any Go program can import tlsctx: it uses identity's types, nothing of the proxy, and brings no gRPC",
 		},
 		{
@@ -55,11 +59,11 @@ func Rooms() []Room {
 			Reason: "proxy assembles the stages; where identities come from is for cmd to choose",
 		},
 		{
-			Dir: "proxy/tunnel/...", Imports: []string{"proxy/h2/...", "tlsctx", "identity"},
+			Dir: "proxy/tunnel/...", Imports: []string{"proxy/h2/...", "tlsctx", "identity", "internal/socket"},
 			Reason: "a stage imports no other stage (tunnel and http may stand on h2): only proxy knows the order",
 		},
 		{
-			Dir: "proxy/http/...", Imports: []string{"proxy/h2/...", "tlsctx", "identity"},
+			Dir: "proxy/http/...", Imports: []string{"proxy/h2/...", "tlsctx", "identity", "internal/socket"},
 			Reason: "a stage imports no other stage (tunnel and http may stand on h2): only proxy knows the order",
 		},
 		{
@@ -67,7 +71,7 @@ func Rooms() []Room {
 			Reason: "configuration checks what it reads: it knows the forms of settings, and no other stage",
 		},
 		{
-			Dir: "proxy/*/...", Imports: []string{"tlsctx", "identity"},
+			Dir: "proxy/*/...", Imports: []string{"tlsctx", "identity", "internal/socket"},
 			Reason: "a stage imports no other stage, nor metrics: only proxy knows the order",
 		},
 		{

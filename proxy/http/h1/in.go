@@ -10,6 +10,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/hallmark-mesh/hallmark/internal/socket"
 	"github.com/hallmark-mesh/hallmark/proxy/h2"
 )
 
@@ -43,7 +44,7 @@ type In struct {
 
 // NewIn returns an In over conn, from which peeked has been read already.
 func NewIn(conn net.Conn, peeked []byte) *In {
-	in := &In{conn: conn, raw: plainSocket(conn)}
+	in := &In{conn: conn, raw: socket.Raw(conn)}
 	in.fill = in.readFrom
 	if len(peeked) > 0 {
 		in.ensure(len(peeked))
@@ -191,23 +192,16 @@ func (in *In) readFrom(fd uintptr) bool {
 	if p == nil {
 		p = in.take()
 	}
-	for {
-		n, err := syscall.Read(int(fd), p)
-		switch {
-		case errors.Is(err, syscall.EINTR):
-			continue
-		case errors.Is(err, syscall.EAGAIN):
-			in.giveUp()
-			return false
-		case err != nil:
-			in.err = &net.OpError{Op: "read", Net: "tcp", Err: os.NewSyscallError("read", err)}
-		case n == 0:
-			in.err = io.EOF
-		default:
-			in.n = n
-		}
-		return true
+	n, err := socket.Read(fd, p)
+	switch {
+	case errors.Is(err, socket.ErrWait):
+		in.giveUp()
+		return false
+	case err != nil && !errors.Is(err, io.EOF):
+		err = &net.OpError{Op: "read", Net: "tcp", Err: err}
 	}
+	in.n, in.err = n, err
+	return true
 }
 
 // giveUp gives the buffer back that nothing was read into.

@@ -6,6 +6,8 @@ import (
 	"sync"
 	"syscall"
 	"time"
+
+	"github.com/hallmark-mesh/hallmark/internal/socket"
 )
 
 // writePiece bounds what goes into one write with a deadline of its own.
@@ -69,29 +71,10 @@ func NewOut(conn net.Conn, timeout time.Duration, sent func(n int), failed func(
 	if timeout <= 0 {
 		timeout = DefaultWriteTimeout
 	}
-	o := &Out{conn: conn, raw: plainSocket(conn), timeout: timeout, sent: sent, failed: failed}
+	o := &Out{conn: conn, raw: socket.Raw(conn), timeout: timeout, sent: sent, failed: failed}
 	o.try = o.attempt
 	o.quiet.L = &o.mu
 	return o
-}
-
-// plainSocket returns the raw connection of a TCP or unix socket, and nil for
-// anything else: a type that embeds one may hold bytes of its own.
-func plainSocket(conn net.Conn) syscall.RawConn {
-	var below syscall.Conn
-	switch socket := conn.(type) {
-	case *net.TCPConn:
-		below = socket
-	case *net.UnixConn:
-		below = socket
-	default:
-		return nil
-	}
-	raw, err := below.SyscallConn()
-	if err != nil {
-		return nil
-	}
-	return raw
 }
 
 // Append queues what f appends to its argument, of which content bytes are
@@ -198,19 +181,12 @@ func (o *Out) direct() int {
 // attempt writes once. It always says that it is done, so that RawConn.Write
 // does not wait.
 func (o *Out) attempt(fd uintptr) bool {
-	for {
-		n, err := syscall.Write(int(fd), *o.buf)
-		switch {
-		case errors.Is(err, syscall.EINTR):
-			continue
-		case errors.Is(err, syscall.EAGAIN):
-		case err != nil:
-			o.tryErr = err
-		default:
-			o.tryN = n
-		}
-		return true
+	n, err := socket.Write(fd, *o.buf)
+	if err != nil && !errors.Is(err, socket.ErrWait) {
+		o.tryErr = err
 	}
+	o.tryN = n
+	return true
 }
 
 // run writes what is pending until there is nothing left.
