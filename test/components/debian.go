@@ -47,6 +47,7 @@ func debianPackages() []debianPackage {
 		{Name: "android-boringssl", Programs: []string{"bssl-tool"}},
 		{Name: "openssl", Programs: []string{"openssl"}},
 		{Name: "curl", Programs: []string{"curl"}},
+		{Name: "chromium", Programs: []string{"chromium"}}, // fontconfig brings its fonts
 		{Name: "openssh-server", Programs: []string{"sshd"}},
 		{Name: "openssh-client", Programs: []string{"ssh", "ssh-keygen", "scp"}},
 		{Name: "nodejs", Programs: []string{"node"}},
