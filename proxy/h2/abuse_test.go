@@ -128,6 +128,25 @@ func TestFloods(t *testing.T) {
 	}
 }
 
+// TestPingsAreEarned: a peer may send a PING for each DATA frame that it is sent,
+// as gRPC does to measure the round trip, whatever the limit of those that come
+// unprovoked; and not save them up.
+func TestPingsAreEarned(t *testing.T) {
+	near, far := tcpPair(t)
+	r := run(t, far, Server, Config{Limits: Limits{Pings: 10, PingsPerSecond: 1}}, handlerFuncs{accept: acceptBody(10_000)})
+	w := newWire(t, near, Server)
+	_ = w.WriteWindowUpdate(0, 1<<30)
+	for i := range uint32(5 * mostEarned) {
+		w.request(2*i+1, true)
+		w.until(func(f http2.Frame) bool { _, data := f.(*http2.DataFrame); return data })
+		_ = w.WritePing(false, [8]byte{})
+	}
+	for range mostEarned + 20 {
+		_ = w.WritePing(false, [8]byte{})
+	}
+	w.outcome(r, EnhanceYourCalm, ReasonPings)
+}
+
 // TestDefaultLimitsAreThere: the zero configuration cuts a rapid reset too.
 func TestDefaultLimitsAreThere(t *testing.T) {
 	near, far := tcpPair(t)

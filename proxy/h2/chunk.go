@@ -49,12 +49,15 @@ func takeBuffer(n int) *Buffer {
 	return b
 }
 
+// release gives up a reference. More of them than there are would hand one piece
+// of memory to two streams, and so one client's data to another: what cannot be
+// right ends the process, as the runtime does with a mutex that is unlocked twice.
 func (b *Buffer) release() {
 	switch n := b.refs.Add(-1); {
 	case n == 0:
 		buffers[b.class].Put(b)
 	case n < 0:
-		panic("h2: a chunk was released twice") // memory would be shared by two streams
+		panic("h2: a chunk was released twice")
 	}
 }
 

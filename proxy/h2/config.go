@@ -79,7 +79,8 @@ type Limits struct {
 	Resets, ResetsPerSecond int
 
 	// Pings (100, 10/s) and Settings (50, 1/s) count frames that want an
-	// answer.
+	// answer. Each DATA frame that is sent, and each 4 KiB of it, pays for one
+	// PING more, as the peer may measure the round trip whenever data comes.
 	Pings, PingsPerSecond       int
 	Settings, SettingsPerSecond int
 

@@ -68,6 +68,7 @@ type Conn struct {
 	resets, pings, settings, empties, unknown bucket
 
 	updates, priorities int // frames that have come
+	paid                int // DATA frames sent that have paid for a PING
 }
 
 // New returns a connection over conn. Nothing is read or written before

@@ -235,6 +235,7 @@ func (c *Conn) onPing(f frame, p []byte) error {
 	case f.has(flagAck) && c.asked && [8]byte(p) == pingAlive:
 		c.asked = false
 		return nil
+	case !f.has(flagAck) && c.earned():
 	case !c.pings.take(c.config.Limits.Pings, c.config.Limits.PingsPerSecond):
 		return failure(EnhanceYourCalm, ReasonPings)
 	case f.has(flagAck):
@@ -242,6 +243,21 @@ func (c *Conn) onPing(f frame, p []byte) error {
 	}
 	c.out.frame(frame{kind: framePing, flags: flagAck}, p)
 	return c.answered()
+}
+
+// mostEarned bounds the PINGs that a peer may have earned and not sent.
+const mostEarned = 100
+
+// earned reports whether a PING is paid for by data that the peer was sent: some
+// measure the round trip with one whenever data arrives, grpc-go above all. What
+// is not used up is not saved up without end. The lock is held.
+func (c *Conn) earned() bool {
+	c.paid = max(c.paid, c.out.sent-mostEarned)
+	if c.paid == c.out.sent {
+		return false
+	}
+	c.paid++
+	return true
 }
 
 // answered counts an answer that waits to be written. The lock is held.

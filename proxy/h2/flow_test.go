@@ -133,3 +133,34 @@ func TestWindowGrows(t *testing.T) {
 		})
 	}
 }
+
+// TestEndsWaitForNobody: the end of a stream needs no window, and does not wait
+// behind another stream's data while the connection has none.
+func TestEndsWaitForNobody(t *testing.T) {
+	near, far := tcpPair(t)
+	run(t, far, Server, Config{}, handlerFuncs{accept: func(s *Stream, h *Headers, end bool) StreamHandler {
+		if !end {
+			_ = s.SendHeaders(&Headers{Kind: Response, Status: 200}, false)
+			s.Finish(NoError) // which is queued
+			return echo{}
+		}
+		return acceptBody(200_000)(s, h, end)
+	}})
+	w := newWire(t, near, Server)
+	_ = w.WriteSettings(http2.Setting{ID: http2.SettingInitialWindowSize, Val: 1 << 20})
+	w.request(1, true)
+	for got := 0; got < defaultWindow; { // the connection's
+		w.until(func(f http2.Frame) bool {
+			d, ok := f.(*http2.DataFrame)
+			if ok {
+				got += len(d.Data())
+			}
+			return ok
+		})
+	}
+	w.request(3, false)
+	w.until(func(f http2.Frame) bool {
+		d, ok := f.(*http2.DataFrame)
+		return ok && d.StreamID == 3 && d.StreamEnded()
+	})
+}

@@ -151,12 +151,19 @@ func (o *output) drop() {
 }
 
 // enqueue puts a stream at the end of those that have something to send, if it
-// may.
+// may; in front of them if that is no more than its end, which needs no window and
+// must not wait for anybody's.
 func (o *output) enqueue(s *Stream) {
 	if s.queued || s.over || !s.hasData() || s.sendWindow <= 0 && s.queue.Len() > 0 {
 		return
 	}
 	s.queued = true
+	if s.queue.Len() == 0 && o.first != nil {
+		s.prev, s.next = nil, o.first
+		o.first.prev = s
+		o.first = s
+		return
+	}
 	s.prev, s.next = o.last, nil
 	if o.last == nil {
 		o.first = s

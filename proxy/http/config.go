@@ -198,20 +198,9 @@ func New(config Config) *Relay {
 	if config.Name == "" {
 		config.Name = "hallmark"
 	}
-	config.H2 = h2Defaults(config.H2)
 	r := &Relay{config: config}
 	r.fields = newIdentityFields(config.Identity)
 	return r
-}
-
-// h2Defaults lets peers send more PINGs than package h2 does by default: grpc-go
-// measures the round trip with one whenever data arrives. An answer is 17 bytes,
-// and how many may wait to be written is bounded apart.
-func h2Defaults(c h2.Config) h2.Config {
-	if c.Limits.Pings == 0 {
-		c.Limits.Pings, c.Limits.PingsPerSecond = 10_000, 2_000
-	}
-	return c
 }
 
 // orDefault returns the default for 0, and 0 for what is negative.

@@ -71,7 +71,6 @@ func NewPlain(config PlainConfig) *Plain {
 	config.Max = orDefault(config.Max, DefaultPlainMax)
 	config.Connect = orDefault(config.Connect, DefaultPlainConnects)
 	config.Limits = config.Limits.Defaults()
-	config.H2 = h2Defaults(config.H2)
 	return &Plain{config: config, all: make(map[*client1]struct{})}
 }
 

@@ -28,7 +28,7 @@ type Session struct {
 // [Session.Close]. One goroutine reads it.
 func NewSession(conn net.Conn, config h2.Config) *Session {
 	s := &Session{address: addressOf(conn), ready: make(chan struct{}), done: make(chan struct{})}
-	s.conn = h2.New(conn, h2.Client, h2Defaults(config), s)
+	s.conn = h2.New(conn, h2.Client, config, s)
 	go func() {
 		defer close(s.done)
 		s.err = s.conn.Run(context.Background())
