@@ -168,7 +168,7 @@ func outcomeOfRequest(r *http.Record) metrics.Outcome {
 
 func flagOfRequest(r http.Reason) metrics.Flag {
 	switch r {
-	case http.Malformed, http.TooLarge, http.NotSupported, http.SlowRequest:
+	case http.Malformed, http.TooLarge, http.TargetTooLong, http.BadVersion, http.Expectation, http.NotSupported, http.SlowRequest:
 		return metrics.FlagDownstreamProtocol
 	case http.NoRoute:
 		return metrics.FlagNoRoute

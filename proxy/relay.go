@@ -71,6 +71,7 @@ func (l *listener) relayConfig(spoken tlsctx.Protocol) http.Config {
 	}
 	c.H2.ConnectProtocol = true
 	h := &s.plan.config.Proxy.Spec.HTTP
+	c.Via = h.Via
 	c.Timeouts = http.Timeouts{
 		Header: orNone(h.Timeouts.Header), Body: orNone(h.Timeouts.Body), Idle: orNone(h.Timeouts.Idle),
 		Request: orNone(h.Timeouts.Request), Try: orNone(h.Timeouts.Try),

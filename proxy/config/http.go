@@ -14,6 +14,10 @@ type HTTP struct {
 	// Limits bound what a request may hold.
 	Limits HTTPLimits `json:"limits"`
 
+	// Via adds a Via field to requests (RFC 9110, section 7.6.3). Some servers
+	// compress nothing for those that have one.
+	Via bool `json:"via" default:"false"`
+
 	// Identity says what applications are told of who called them, beside
 	// x-forwarded-client-cert, which they always are.
 	Identity HTTPIdentity `json:"identity"`

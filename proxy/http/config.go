@@ -56,6 +56,9 @@ type Config struct {
 	// "" means hallmark.
 	Name string
 
+	// Via adds a Via field to requests (RFC 9110, section 7.6.3).
+	Via bool
+
 	// Timeouts and Limits bound what a client may take. H2 is how HTTP/2
 	// connections from clients behave.
 	Timeouts Timeouts
@@ -178,6 +181,7 @@ type Connection struct {
 type Relay struct {
 	config Config
 	fields identityFields
+	clock  clock
 }
 
 // New returns a relay.

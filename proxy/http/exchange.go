@@ -187,6 +187,13 @@ func (x *exchange) start(end bool) {
 	}
 	r.Fields = x.relay.fields.strip(r.Fields)
 	x.relay.fields.set(r, x.told)
+	if x.relay.config.Via {
+		x.via(r)
+	}
+	if (r.Method == "OPTIONS" || r.Method == "TRACE") && !x.forwards(r) {
+		x.release()
+		return
+	}
 	if d := x.relay.config.Timeouts.Request; d > 0 {
 		x.timer = x.after(d, x.timedOut)
 	}

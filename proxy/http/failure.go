@@ -26,10 +26,13 @@ const (
 	Overload        Reason = "overload"            // too much at once
 	Draining        Reason = "draining"            // the proxy is going away
 	TooLarge        Reason = "request_too_large"   // a head past its limits
-	SlowRequest     Reason = "request_timeout"     // the client was too slow
-	NotSupported    Reason = "not_supported"       // what the request asks for is not offered here
-	HalfOpen        Reason = "half_open_idle"      // a tunnel of which one direction had ended stood still
-	ClientGone      Reason = "client_gone"         // the client went away; nobody is told
+	TargetTooLong   Reason = "target_too_long"     // a request line past that of a head
+	BadVersion      Reason = "version_not_supported"
+	Expectation     Reason = "expectation_failed" // one that nobody here can meet
+	SlowRequest     Reason = "request_timeout"    // the client was too slow
+	NotSupported    Reason = "not_supported"      // what the request asks for is not offered here
+	HalfOpen        Reason = "half_open_idle"     // a tunnel of which one direction had ended stood still
+	ClientGone      Reason = "client_gone"        // the client went away; nobody is told
 )
 
 // Failure is why a request failed.
@@ -94,6 +97,12 @@ func (r Reason) table() answer {
 		return answer{400, grpcInternal, "http_request_error", "the request is malformed"}
 	case TooLarge:
 		return answer{431, grpcResourceExhausted, "http_request_error", "the request's header is too large"}
+	case TargetTooLong:
+		return answer{414, grpcResourceExhausted, "http_request_error", "the request's target is too long"}
+	case BadVersion:
+		return answer{505, grpcUnimplemented, "http_request_error", "the request's version of HTTP is not supported"}
+	case Expectation:
+		return answer{417, grpcUnimplemented, "http_request_error", "what the request expects cannot be promised"}
 	case SlowRequest:
 		return answer{408, grpcDeadlineExceeded, "http_request_error", "the request did not come in time"}
 	case NotSupported:
@@ -141,6 +150,12 @@ func ofMessage(err error) Reason {
 	switch e.Reason {
 	case message.HeadTooLarge, message.TooManyFields, message.TrailerTooLarge:
 		return TooLarge
+	case message.TargetTooLong:
+		return TargetTooLong
+	case message.BadVersion:
+		return BadVersion
+	case message.BadExpectation:
+		return Expectation
 	case message.BadTransferEncoding:
 		return NotSupported
 	default:

@@ -39,6 +39,13 @@ func requestOf(r *message.Request, h *h2.Headers, end bool) *message.Error {
 			length = n
 		case "cookie":
 			cookies++
+		case "expect":
+			if err := message.CheckExpect(f.Value); err != nil {
+				return err
+			}
+			if end {
+				continue
+			}
 		case "te":
 			if f.Value != "trailers" {
 				return message.Refuse(message.ConnectionSpecific, "te: %.40q", f.Value)
@@ -54,6 +61,8 @@ func requestOf(r *message.Request, h *h2.Headers, end bool) *message.Error {
 		r.Fields = joinCookies(r.Fields)
 	}
 	switch {
+	case r.Method == "TRACE" && !end:
+		return message.Refuse(message.BadContentLength, "TRACE has no content")
 	case end && length > 0:
 		return message.Refuse(message.LengthMismatch, "content-length %d and no content", length)
 	case end:

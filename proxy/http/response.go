@@ -68,6 +68,7 @@ func (x *exchange) begin(r *message.Response) {
 	x.stop(&x.trial)
 	x.record.Status = r.Status
 	x.record.FirstByte = time.Since(x.record.Start)
+	x.dated(r, x.record.Start.Add(x.record.FirstByte))
 	if x.record.IsGRPC {
 		x.noteGRPC(r.Fields)
 		x.answered.none = !message.GRPC(r.Fields)
@@ -341,7 +342,9 @@ func (x *exchange) answer(f *Failure) {
 	r := &x.out
 	r.Reset()
 	status := x.relay.config.Name + "; error=" + told.error + `; details="` + string(f.Reason) + `"`
-	r.Fields = append(r.Fields, message.Field{Name: "proxy-status", Value: status})
+	r.Fields = append(r.Fields,
+		message.Field{Name: "proxy-status", Value: status},
+		message.Field{Name: "date", Value: x.relay.clock.date(time.Now())})
 	if x.record.IsGRPC {
 		r.Status, r.Length = 200, message.Unknown
 		r.Fields = append(r.Fields,

@@ -209,6 +209,6 @@ func appendHex(to []byte, n int) []byte {
 // AppendLastChunk appends the chunk that ends a body, and its trailers.
 func AppendLastChunk(to []byte, trailers []message.Field) []byte {
 	to = append(to, "0\r\n"...)
-	to = appendFields(to, trailers)
+	to, _ = appendFields(to, trailers)
 	return append(to, "\r\n"...)
 }

@@ -20,6 +20,7 @@ type head struct {
 	lengths   int // how many content-length fields there are
 	codings   int // how many transfer-encoding fields
 	hosts     int
+	expects   int
 	special   bool // fields of one connection among them
 	length    int32
 	lengthEnd int32
@@ -70,7 +71,7 @@ func line(b []byte, from int) (int, *message.Error) {
 // (RFC 9112, section 5) and turns their names into lower case, in b.
 func (h *head) fields(b []byte, start, limit int) *message.Error {
 	h.spans, h.start = h.spans[:0], start
-	h.lengths, h.codings, h.hosts, h.special = 0, 0, 0, false
+	h.lengths, h.codings, h.hosts, h.expects, h.special = 0, 0, 0, 0, false
 	for at := start; ; {
 		end, err := line(b, at)
 		if err != nil {
@@ -148,6 +149,8 @@ func (h *head) note(b []byte, s span) {
 		h.special = true
 	case "host":
 		h.hosts++
+	case "expect":
+		h.expects++
 	case "connection", "keep-alive", "proxy-connection", "upgrade", "te", "http2-settings":
 		h.special = true
 	}

@@ -1,6 +1,7 @@
 package h1
 
 import (
+	"bytes"
 	"strings"
 
 	"github.com/hallmark-mesh/hallmark/proxy/http/message"
@@ -39,6 +40,9 @@ func (r *Request) Parse(b []byte, seen int, scheme string, limits *Limits) (int,
 	}
 	n, err := endOfHead(b[blank:], max(seen-blank, 0), limits.HeadBytes)
 	if err != nil {
+		if err.Reason == message.HeadTooLarge && bytes.IndexByte(b[blank:], '\n') < 0 {
+			err.Reason = message.TargetTooLong // RFC 9112, section 3: 414, not 431
+		}
 		return 0, err
 	}
 	if n == 0 {
@@ -233,11 +237,16 @@ func (r *Request) absoluteForm(target string) *message.Error {
 // connection acts on the fields that belong to the connection, and drops them.
 func (r *Request) connection() *message.Error {
 	r.KeepAlive = r.Minor == 1
-	if v, ok := message.Get(r.Fields, "expect"); ok && r.Minor == 1 {
-		r.Continue = strings.EqualFold(v, "100-continue") && r.Length != 0
+	if r.head.expects > 0 {
+		if err := r.expect(); err != nil {
+			return err
+		}
 	}
-	if r.Method == "CONNECT" && (r.head.lengths > 0 || r.head.codings > 0) {
+	switch {
+	case r.Method == "CONNECT" && (r.head.lengths > 0 || r.head.codings > 0):
 		return message.Refuse(message.BadContentLength, "CONNECT has no content")
+	case r.Method == "TRACE" && r.Length != 0:
+		return message.Refuse(message.BadContentLength, "TRACE has no content")
 	}
 	if !r.head.special {
 		return nil
@@ -254,6 +263,27 @@ func (r *Request) connection() *message.Error {
 	err := r.upgrade()
 	r.Fields = message.DropConnectionSpecific(r.Fields)
 	return err
+}
+
+// expect acts on Expect (RFC 9110, section 10.1.1). It means nothing in HTTP/1.0,
+// and nothing where no content follows: whoever is behind us is not asked either.
+func (r *Request) expect() *message.Error {
+	if r.Minor == 1 {
+		for i := range r.Fields {
+			if r.Fields[i].Name != "expect" {
+				continue
+			}
+			if err := message.CheckExpect(r.Fields[i].Value); err != nil {
+				return err
+			}
+		}
+		if r.Length != 0 {
+			r.Continue = true
+			return nil
+		}
+	}
+	r.Fields = drop(r.Fields, "expect")
+	return nil
 }
 
 // upgrade turns a request to upgrade into an extended CONNECT.

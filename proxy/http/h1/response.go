@@ -151,6 +151,7 @@ func drop(fields []message.Field, name string) []message.Field {
 			kept = append(kept, f)
 		}
 	}
+	clear(fields[len(kept):])
 	return kept
 }
 

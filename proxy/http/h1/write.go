@@ -26,7 +26,10 @@ func AppendRequest(to []byte, r *message.Request) []byte {
 	to = append(to, " HTTP/1.1\r\nhost: "...)
 	to = append(to, r.Authority...)
 	to = append(to, "\r\n"...)
-	to = appendFields(to, r.Fields)
+	to, te := appendFields(to, r.Fields)
+	if te && !upgrade { // RFC 9110, section 10.1.4
+		to = append(to, "te: trailers\r\nconnection: te\r\n"...)
+	}
 	switch {
 	case upgrade:
 		to = append(to, "connection: upgrade\r\nupgrade: "...)
@@ -72,7 +75,7 @@ func AppendResponse(to []byte, r *message.Response, o Outgoing) []byte {
 	to = append(to, ' ')
 	to = append(to, phrase(status)...)
 	to = append(to, "\r\n"...)
-	to = appendFields(to, r.Fields)
+	to, _ = appendFields(to, r.Fields)
 	switch {
 	case o.Upgrade != "":
 		to = append(to, "connection: upgrade\r\nupgrade: "...)
@@ -99,12 +102,16 @@ func appendLength(to []byte, n int64) []byte {
 }
 
 // appendFields appends field lines, save for those that say how the message is
-// framed or where it goes: their writer knows.
-func appendFields(to []byte, fields []message.Field) []byte {
+// framed or where it goes: their writer knows. It reports whether there is a TE
+// among them, which belongs to a request and needs a Connection beside it.
+func appendFields(to []byte, fields []message.Field) (all []byte, te bool) {
 	for i := range fields {
 		f := &fields[i]
 		switch f.Name {
 		case "content-length", "transfer-encoding", "connection", "host", "upgrade":
+			continue
+		case "te":
+			te = true
 			continue
 		}
 		to = append(to, f.Name...)
@@ -112,7 +119,7 @@ func appendFields(to []byte, fields []message.Field) []byte {
 		to = append(to, f.Value...)
 		to = append(to, "\r\n"...)
 	}
-	return to
+	return to, te
 }
 
 // phrase returns the reason phrase of a status (RFC 9110, section 15), which
@@ -170,6 +177,8 @@ func errorPhrase(status int) string {
 		return "Conflict"
 	case 413:
 		return "Content Too Large"
+	case 414:
+		return "URI Too Long"
 	case 417:
 		return "Expectation Failed"
 	case 421:

@@ -31,6 +31,7 @@ const (
 	ConnectionSpecific  Reason = "connection_specific"
 	BadPseudo           Reason = "bad_pseudo_field"
 	BadUpgrade          Reason = "bad_upgrade"
+	BadExpectation      Reason = "bad_expectation" // another than 100-continue
 	BadChunk            Reason = "bad_chunk"
 	BadTrailer          Reason = "bad_trailer"
 	LengthMismatch      Reason = "length_mismatch" // the body is not as long as it said
@@ -39,6 +40,7 @@ const (
 
 	// Limits.
 	HeadTooLarge    Reason = "head_too_large"
+	TargetTooLong   Reason = "target_too_long" // a request line as long as a head may be
 	TooManyFields   Reason = "too_many_fields"
 	TrailerTooLarge Reason = "trailer_too_large"
 	ChunkOverhead   Reason = "chunk_overhead"

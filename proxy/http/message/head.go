@@ -104,6 +104,16 @@ func GRPC(fields []Field) bool {
 	return ok && is && (rest == "" || rest[0] == '+' || rest[0] == ';')
 }
 
+// CheckExpect returns nil if v, the value of an Expect field, asks for nothing but
+// 100 (Continue): what else would be expected of whoever reads it nobody here can
+// promise (RFC 9110, section 10.1.1).
+func CheckExpect(v string) *Error {
+	if strings.EqualFold(v, "100-continue") {
+		return nil
+	}
+	return Refuse(BadExpectation, "%.40q", v)
+}
+
 // ParseLength parses the value of a content-length field (RFC 9110, section
 // 8.6), strictly: digits alone, no leading zero, below 2^63.
 func ParseLength(v string) (int64, *Error) {
