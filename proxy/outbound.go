@@ -134,6 +134,9 @@ func (r *remote) open(ctx context.Context, st *stream, detected tlsctx.Protocol)
 		return r.openRaw(ctx, addresses, detected)
 	}
 	order := r.dialer.Order(addresses)
+	if up := r.openWarm(ctx, st, order[0], detected); up != nil {
+		return up, nil
+	}
 	conn, err := r.dialer.Race(ctx, order, func(ctx context.Context, address string) (dial.Conn, error) {
 		return r.openStream(ctx, st, address, detected)
 	})

@@ -3,6 +3,7 @@ package proxy
 import (
 	"context"
 	"errors"
+	"net/netip"
 	"sync/atomic"
 	"time"
 
@@ -34,6 +35,7 @@ type sharedSession struct {
 	requests *metrics.Requests // what records those that it carries
 	peer     *tlsctx.Peer
 	live     *liveSession
+	address  netip.AddrPort // that was dialled
 }
 
 // openStream opens a stream of a shared session to the address.
@@ -42,25 +44,45 @@ func (r *remote) openStream(ctx context.Context, st *stream, address string, det
 	if err != nil {
 		return nil, err
 	}
-	info := tunnel.Info{Authority: r.spec.Target, Client: st.client, Trace: st.trace}
-	if info.Authority == "" {
-		info.Authority = tunnel.DefaultAuthority
-	}
 	key := sessionKey{remote: r, generation: snapshot.Generation, address: address, detected: detected}
 	for range 3 { // a session may fill up or retire between the two calls
 		var shared *sharedSession
 		if shared, err = r.proxy.pool.Get(ctx, key); err != nil {
 			return nil, err
 		}
-		var s *tunnel.Stream
-		if s, err = shared.streams.Open(ctx, info); err == nil {
-			return &upstream{Conn: s, peer: shared.peer, via: shared.live, session: tlsctx.Mux, address: addressOf(shared.streams.NetConn())}, nil
-		}
-		if !errors.Is(err, h2.ErrUnavailable) {
-			return nil, err
+		var up *upstream
+		if up, err = shared.open(ctx, r.spec.Target, st); !errors.Is(err, h2.ErrUnavailable) {
+			return up, err
 		}
 	}
 	return nil, err
+}
+
+// openWarm is openStream where there is a session already, so that nothing has
+// to be waited for; else it returns nil.
+func (r *remote) openWarm(ctx context.Context, st *stream, address string, detected tlsctx.Protocol) *upstream {
+	snapshot, err := r.proxy.identity.Snapshot()
+	if err != nil {
+		return nil
+	}
+	shared, ok := r.proxy.pool.Warm(sessionKey{remote: r, generation: snapshot.Generation, address: address, detected: detected})
+	if !ok {
+		return nil
+	}
+	up, err := shared.open(ctx, r.spec.Target, st)
+	if err != nil {
+		return nil // openStream says why, or has more luck
+	}
+	return up
+}
+
+// open opens a stream to the target of the session.
+func (s *sharedSession) open(ctx context.Context, target string, st *stream) (*upstream, error) {
+	stream, err := s.streams.Open(ctx, tunnel.Info{Authority: target, Client: st.client, Trace: st.trace})
+	if err != nil {
+		return nil, err
+	}
+	return &upstream{Conn: stream, peer: s.peer, via: s.live, session: tlsctx.Mux, address: s.address}, nil
 }
 
 // openSession is how the pool opens one.
@@ -79,7 +101,7 @@ func (p *Proxy) openSession(ctx context.Context, key sessionKey) (*sharedSession
 	}
 	ctx, cancel := context.WithTimeout(ctx, r.plan.config.Proxy.Spec.Timeouts.Handshake)
 	defer cancel()
-	shared := &sharedSession{peer: conn.Peer(), live: session}
+	shared := &sharedSession{peer: conn.Peer(), live: session, address: addressOf(conn)}
 	if key.messages {
 		shared.requests = r.requests(conn.Peer(), session.record)
 	}

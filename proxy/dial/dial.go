@@ -137,6 +137,9 @@ func (d *Dialer) Race(ctx context.Context, ordered []string, connect func(ctx co
 	}
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
+	if len(ordered) == 1 {
+		return d.only(ctx, ordered[0], connect)
+	}
 	r := round{dialer: d, connect: connect, waiting: ordered, answers: make(chan answer, len(ordered))}
 	return r.run(ctx, cancel)
 }

@@ -371,3 +371,40 @@ func TestRealSockets(t *testing.T) {
 		t.Errorf("%v", err)
 	}
 }
+
+// TestDialLoopback connects to what listens on loopback, in both families, and to
+// what does not: there the socket is connected before package net comes to it.
+func TestDialLoopback(t *testing.T) {
+	for _, host := range []string{"127.0.0.1:0", "[::1]:0"} {
+		listener, err := net.Listen("tcp", host)
+		if err != nil {
+			t.Fatal(err)
+		}
+		address := listener.Addr().String()
+		var d Dialer
+		c, err := d.Dial(t.Context(), []string{address})
+		if err != nil {
+			t.Fatal(err)
+		}
+		accepted, err := listener.Accept()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if c.RemoteAddr().String() != address || c.LocalAddr().String() != accepted.RemoteAddr().String() {
+			t.Errorf("connected from %s to %s, want to %s, which sees %s", c.LocalAddr(), c.RemoteAddr(), address, accepted.RemoteAddr())
+		}
+		if _, err := accepted.Write([]byte("hello")); err != nil {
+			t.Error(err)
+		}
+		got := make([]byte, 5)
+		if _, err := io.ReadFull(c, got); err != nil || string(got) != "hello" {
+			t.Errorf("read %q, %v", got, err)
+		}
+		for _, closer := range []io.Closer{c, accepted, listener} {
+			_ = closer.Close()
+		}
+		if _, err := d.Dial(t.Context(), []string{address}); !errors.Is(err, syscall.ECONNREFUSED) {
+			t.Errorf("nobody listens: %v", err)
+		}
+	}
+}

@@ -20,6 +20,9 @@ const (
 // evenly, and the families take turns (RFC 8305, section 4). Addresses that
 // failed or were overtaken within the last 30 seconds come last.
 func (d *Dialer) Order(addresses []string) []string {
+	if len(addresses) == 1 {
+		return addresses
+	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if !d.started {

@@ -50,6 +50,16 @@ func (r *round) run(ctx context.Context, cancel context.CancelFunc) (Conn, error
 	return nil, r.fail(ctx)
 }
 
+// only connects where there is one address: nothing is raced.
+func (d *Dialer) only(ctx context.Context, address string, connect func(ctx context.Context, address string) (Conn, error)) (Conn, error) {
+	conn, err := connect(ctx, address)
+	if err != nil {
+		d.delay(address) // there may be others next time
+		return nil, &Error{Failures: []Failure{{address, err}}}
+	}
+	return conn, nil
+}
+
 // try starts the next attempt, if there is one.
 func (r *round) try(ctx context.Context, stagger *time.Timer) {
 	if len(r.waiting) == 0 {
@@ -118,7 +128,7 @@ func (d *Dialer) connect(ctx context.Context, address string) (Conn, error) {
 	}
 	connect := d.Connect
 	if connect == nil {
-		connect = (&net.Dialer{KeepAlive: -1}).DialContext // Prepare sets options
+		connect = (&net.Dialer{KeepAlive: -1, Control: begin}).DialContext // Prepare sets options
 	}
 	raw, err := connect(ctx, network, rest)
 	if err != nil {
