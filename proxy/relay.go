@@ -76,7 +76,10 @@ func (l *listener) relayConfig(spoken tlsctx.Protocol) http.Config {
 		Header: orNone(h.Timeouts.Header), Body: orNone(h.Timeouts.Body), Idle: orNone(h.Timeouts.Idle),
 		Request: orNone(h.Timeouts.Request), Try: orNone(h.Timeouts.Try),
 	}
-	c.Limits = http.Limits{Attempts: h.Limits.Attempts, Replay: int(h.Limits.Replay)}
+	c.Limits = http.Limits{Attempts: h.Limits.Attempts, Replay: int(h.Limits.Replay), BodyRate: int(h.Limits.BodyRate)}
+	if c.Limits.BodyRate == 0 {
+		c.Limits.BodyRate = -1
+	}
 	c.Limits.H1.HeadBytes, c.Limits.H1.Fields = int(h.Limits.HeadBytes), h.Limits.Fields
 	c.H2.MaxHeaderBytes, c.H2.MaxHeaderFields = int(h.Limits.HeadBytes), h.Limits.Fields
 	if l.inbound() {

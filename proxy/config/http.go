@@ -28,7 +28,8 @@ type HTTPTimeouts struct {
 	// Header is how long a request's head may take from its first byte.
 	Header time.Duration `json:"header" default:"10s"`
 
-	// Body is how long a request's body may stand still.
+	// Body is how long a request's body may stand still, unless upstream holds
+	// it up, the response has begun, or it is a stream of gRPC.
 	Body time.Duration `json:"body" default:"5m"`
 
 	// Idle is how long a client's connection is kept without a request.
@@ -54,6 +55,10 @@ type HTTPLimits struct {
 	// Attempts is how often a request is sent at the most: again only where
 	// that is safe, when its connection was lost before it was acted on.
 	Attempts int `json:"attempts" default:"3" check:"positive"`
+
+	// BodyRate is how many bytes of a body of a stated length have to come each
+	// second, on the average of the body's timeout. 0 means no bound.
+	BodyRate Quantity `json:"bodyRate" default:"100"`
 
 	// Replay is how much of a body is kept for another attempt.
 	Replay Quantity `json:"replay" default:"64Ki" check:"positive"`

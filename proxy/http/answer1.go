@@ -210,6 +210,9 @@ func (s *server1) sent(n int) {
 
 // failed is told by the writer that the client cannot be written to.
 func (s *server1) failed(err error) {
+	if h1.Expired(err) {
+		s.relay.count("write_timeout")
+	}
 	s.closing.Store(true)
 	_ = s.conn.Close()
 	s.mu.Lock()

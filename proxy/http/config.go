@@ -77,7 +77,9 @@ type Timeouts struct {
 	Idle time.Duration
 
 	// Body is how long a body may stand still that is expected from a client
-	// (5 min). (HTTP/1.)
+	// (5 min), and the time over which [Limits.BodyRate] is taken. What waits
+	// for upstream does not stand still; over HTTP/2 what follows the beginning
+	// of the response may, and so may streams of gRPC.
 	Body time.Duration
 
 	// Write is how long writing 64 KiB may take (30 s).
@@ -104,6 +106,10 @@ type Limits struct {
 	// Replay is how many bytes of a body are kept for another attempt
 	// (64 KiB).
 	Replay int
+
+	// BodyRate is how many bytes of a body of a stated length have to come
+	// each second, on the average of [Timeouts.Body] (100; negative: any).
+	BodyRate int
 
 	// Attempts is how often a request is sent at the most (3).
 	Attempts int
@@ -198,6 +204,7 @@ func New(config Config) *Relay {
 	l.H1 = l.H1.Defaults()
 	l.Interim = orDefault(l.Interim, 32)
 	l.Replay = orDefault(l.Replay, 64<<10)
+	l.BodyRate = orDefault(l.BodyRate, 100)
 	l.Attempts = orDefault(l.Attempts, 3)
 	if config.Name == "" {
 		config.Name = "hallmark"

@@ -105,6 +105,8 @@ type exchange struct {
 	moved     int64       // bytes of a tunnel when it was last looked at
 	timer     *time.Timer // of the request; once there is a tunnel, of its half-open state
 	trial     *time.Timer
+	slow      *time.Timer // while the body is expected
+	came      int64       // bytes of the body when it was set
 
 	ask    Ask
 	choice Choice
@@ -168,7 +170,7 @@ func (x *exchange) release() {
 	x.down2.release()
 	x.down2, x.up1, x.ask = stream2{}, attempt1{}, Ask{}
 	x.up2.reset()
-	x.timer, x.trial, x.choice, x.record = nil, nil, Choice{}, Record{}
+	x.timer, x.trial, x.slow, x.choice, x.record = nil, nil, nil, Choice{}, Record{}
 	x.asked, x.answered, x.messagesTold = grpcMessages{}, grpcMessages{}, time.Time{}
 	if cap(x.replay) > keepReplay {
 		x.replay = nil
@@ -405,6 +407,7 @@ func (x *exchange) abandon(f *Failure) {
 	up, cancel := x.up, x.cancel
 	x.stop(&x.timer)
 	x.stop(&x.trial)
+	x.stop(&x.slow)
 	x.queue.Clear()
 	x.mu.Unlock()
 	if cancel != nil {

@@ -61,6 +61,7 @@ func (x *exchange) lastRecipient(method string) {
 	}
 	x.finished, x.begun = true, true
 	x.stop(&x.timer)
+	x.stop(&x.slow)
 	x.queue.Clear()
 	x.mu.Unlock()
 	r := &x.out

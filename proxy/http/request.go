@@ -83,6 +83,9 @@ func (x *exchange) requestEnded() bool {
 func (x *exchange) requestFlush() {
 	x.mu.Lock()
 	up, flowing := x.up, x.flowing
+	if !x.ended {
+		x.watchBody()
+	}
 	x.mu.Unlock()
 	if flowing {
 		up.flush()

@@ -64,6 +64,7 @@ func (x *exchange) begin(r *message.Response) {
 	x.begun = true
 	x.tunnel = x.request().Tunnel() && (r.Status < 300)
 	x.replay = x.replay[:0]
+	x.stop(&x.slow)
 	x.stop(&x.timer)
 	x.stop(&x.trial)
 	x.record.Status = r.Status
@@ -287,6 +288,7 @@ func (x *exchange) failed(f *Failure) {
 	x.finished = true
 	begun := x.begun
 	x.begun = true
+	x.stop(&x.slow)
 	x.stop(&x.timer)
 	x.queue.Clear()
 	x.holdLocked()

@@ -205,6 +205,8 @@ func (s *server1) refuse(x *exchange, err error) error {
 	case malformed:
 		s.relay.count(string(refused.Reason))
 		f = &Failure{Reason: ofMessage(err), Err: err}
+	case failed && f.Reason == SlowRequest:
+		s.relay.count("slow_header")
 	case !failed: // the connection is gone
 		x.release()
 		x.release() // start's
@@ -245,8 +247,11 @@ func (s *server1) serve(x *exchange) (bool, error) {
 		}
 	}
 	x.requestFlush()
-	if err == nil {
+	switch {
+	case err == nil:
 		err = s.await()
+	case errors.Is(err, errAnswered):
+		s.turn.wait() // the gate opens before the last of the answer is there
 	}
 	if err == nil && s.tunnel.Load() {
 		err = s.through(x)
@@ -274,6 +279,9 @@ func (s *server1) broken(x *exchange, err error) error {
 	if malformed {
 		s.relay.count(string(refused.Reason))
 		failure = &Failure{Reason: ofMessage(err), Err: err}
+	}
+	if failure != nil && failure.Reason == SlowRequest {
+		s.relay.count("slow_body")
 	}
 	if failure != nil {
 		s.closing.Store(true)
