@@ -85,7 +85,7 @@ func (s Sample) String() string {
 func (b *bench) start(tb testing.TB) {
 	b.backends = map[backend]string{}
 	needed := func(k backend) bool {
-		return slices.ContainsFunc(b.workloads, func(w workload) bool { return w.Backend == k })
+		return slices.ContainsFunc(b.workloads, func(w workload) bool { return slices.Contains(w.backends(), k) })
 	}
 	if needed(httpBackend) {
 		files := map[string][]byte{}

@@ -61,7 +61,9 @@ func run(ctx context.Context, out, progress io.Writer, args []string) error {
 type options struct {
 	plan                  plan
 	quick                 bool
-	hallmark, folder      string
+	profile               bool
+	hallmark, baseline    string
+	folder                string
 	workloads, contenders string
 	revision              string
 }
@@ -76,10 +78,12 @@ func parse(args []string) (options, error) {
 	flags.DurationVar(&o.plan.Warm, "warm", 0, "how long it warms up first; 0: 1s, or 300ms if quick")
 	flags.IntVar(&o.plan.Calls, "calls", 0, "measure that many calls instead, by at most as many callers: for tests of this program")
 	flags.StringVar(&o.hallmark, "hallmark", "", "the `program` to measure; without it only the others are")
+	flags.StringVar(&o.baseline, "baseline", "", "another build of the `program`, to measure beside it")
 	flags.StringVar(&o.revision, "revision", "unknown", "what the report says of the program's source")
 	flags.StringVar(&o.folder, "out", "", "the `folder` to write the report to; none without it")
 	flags.StringVar(&o.workloads, "workloads", "", "only these, by commas; -list shows them")
 	flags.StringVar(&o.contenders, "contenders", "", "only these, by commas")
+	flags.BoolVar(&o.profile, "profile", false, "take profiles of -hallmark's proxies instead, into -out, -measure each (10s if not said)")
 	list := flags.Bool("list", false, "list workloads and contenders")
 	if err := flags.Parse(args); err != nil {
 		return o, err
@@ -107,6 +111,12 @@ func (o *options) defaults() {
 	if o.plan.BarredRounds == 0 {
 		o.plan.BarredRounds = 12
 	}
+	if o.profile && o.plan.Measure == 0 {
+		o.plan.Measure = 10 * time.Second
+	}
+	if o.profile && o.workloads == "" {
+		o.workloads = profiled()
+	}
 	if o.plan.Measure == 0 {
 		o.plan.Measure = time.Duration(fill(800, 3000)) * time.Millisecond
 	}
@@ -127,6 +137,9 @@ func (o options) run(ctx context.Context, out, progress io.Writer) error {
 	}
 	if o.plan.Rounds < 0 {
 		return list(out, present, absent)
+	}
+	if o.profile {
+		return o.runProfile(ctx, chosen, out, progress)
 	}
 	for name, reason := range absent {
 		fmt.Fprintf(progress, "bench: without %s: %s\n", name, reason)
@@ -150,6 +163,16 @@ func (o options) run(ctx context.Context, out, progress io.Writer) error {
 	return r.print(out)
 }
 
+// runProfile takes profiles.
+func (o options) runProfile(ctx context.Context, chosen []workload, out, progress io.Writer) error {
+	command, err := self()
+	if err != nil {
+		return err
+	}
+	p := profile{bench: bench{plan: o.plan, workloads: chosen, self: command, out: progress}, hallmark: o.hallmark, folder: o.folder}
+	return p.run(ctx, out)
+}
+
 // pick returns the contenders that are there, Hallmark first.
 func (o options) pick() ([]contenders.Contender, map[string]string) {
 	others, absent := contenders.All()
@@ -157,7 +180,11 @@ func (o options) pick() ([]contenders.Contender, map[string]string) {
 		absent["hallmark"] = "no -hallmark"
 		return others, absent
 	}
-	all := append([]contenders.Contender{contenders.Hallmark(o.hallmark)}, others...)
+	all := []contenders.Contender{contenders.Hallmark(o.hallmark)}
+	if o.baseline != "" {
+		all = append(all, contenders.HallmarkBaseline(o.baseline))
+	}
+	all = append(all, others...)
 	return append(all, contenders.HallmarkQuiet(o.hallmark), contenders.HallmarkRaw(o.hallmark)), absent
 }
 

@@ -59,7 +59,7 @@ func (s Sample) CPUPerByte() float64 {
 func (b *bench) visit(ctx context.Context, w workload, c contenders.Contender, round int) (Sample, error) {
 	sample := Sample{Workload: w.Name, Contender: c.Name, Round: round, Load: proc.Load()}
 	err := scoped(ctx, c.Name+" "+w.Name, func(tb testing.TB) {
-		pair := c.Start(tb, contenders.Run{Mode: w.Mode, Backend: b.backends[w.Backend], Self: b.self})
+		pair := c.Start(tb, b.request(w, false))
 		sample.Startup = pair.Startup
 		if err := b.measure(ctx, w, pair, &sample); err != nil {
 			tb.Error(err) // so that the proxies' output is shown
@@ -71,6 +71,15 @@ func (b *bench) visit(ctx context.Context, w workload, c contenders.Contender, r
 	return sample, nil
 }
 
+// request is what a pair is started for.
+func (b *bench) request(w workload, profile bool) contenders.Run {
+	run := contenders.Run{Mode: w.Mode, Backend: b.backends[w.Backend], Self: b.self, Profile: profile}
+	for _, s := range w.Services {
+		run.Services = append(run.Services, contenders.Service{Mode: s.mode, Backend: b.backends[s.backend]})
+	}
+	return run
+}
+
 // measure loads a running pair.
 func (b *bench) measure(ctx context.Context, w workload, pair *contenders.Pair, sample *Sample) error {
 	if b.plan.Calls > 0 {
@@ -80,7 +89,7 @@ func (b *bench) measure(ctx context.Context, w workload, pair *contenders.Pair, 
 	if sample.OutboundIdle, sample.InboundIdle, _, _, err = memory(pair); err != nil {
 		return err
 	}
-	runner, err := load.Open(ctx, pair.Addr, w.Kind, w.Callers, b.plan.Warm+b.plan.Measure+time.Minute)
+	runner, err := load.Open(ctx, pair.Addr, w.kind(pair), w.Callers, b.plan.Warm+b.plan.Measure+time.Minute)
 	if err != nil {
 		return err
 	}
@@ -111,7 +120,7 @@ func (b *bench) measure(ctx context.Context, w workload, pair *contenders.Pair, 
 	}
 	sample.OutboundCPU, sample.InboundCPU, sample.Busy = outAfter-out, inAfter-in, after.BusySince(machine)
 	sample.fill(result)
-	sample.Connections = w.Callers
+	sample.Connections = w.connections()
 	sample.OutboundMemory, sample.InboundMemory, sample.OutboundPeak, sample.InboundPeak, err = memory(pair)
 	return err
 }

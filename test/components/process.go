@@ -44,6 +44,9 @@ type Process struct {
 	Ready func(ctx context.Context) error
 	// ReadyOutput, if it is not empty, must be in the output before Ready is asked.
 	ReadyOutput string
+	// ReadyPoll is how long to wait before asking again; zero means 20 ms. Where
+	// the time until a process is ready is measured, it is the error of that.
+	ReadyPoll time.Duration
 	// ReadyTimeout bounds the wait for both; zero means two minutes.
 	ReadyTimeout time.Duration
 	// StopTimeout is how long SIGTERM may take before SIGKILL; zero means 20 seconds.
@@ -177,7 +180,11 @@ func (r *Running) awaitReady(ctx context.Context) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
-	tick := time.NewTicker(readyPoll)
+	poll := r.process.ReadyPoll
+	if poll == 0 {
+		poll = readyPoll
+	}
+	tick := time.NewTicker(poll)
 	defer tick.Stop()
 	for {
 		err := r.ready(ctx)

@@ -11,11 +11,13 @@
 package contenders
 
 import (
+	"context"
 	"embed"
 	"fmt"
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 	"text/template"
 	"time"
@@ -35,7 +37,14 @@ const (
 	TCP   Mode = "tcp"
 	HTTP1 Mode = "http1" // HTTP/1.1 at both ends
 	GRPC  Mode = "grpc"  // HTTP/2 in clear at both ends
+	Mixed Mode = "mixed" // many services, each in one of the modes above
 )
+
+// Service is an application behind a pair.
+type Service struct {
+	Mode    Mode   // not Mixed
+	Backend string // its address, host:port
+}
 
 // Contender is a kind of pair. Name and Modes are not empty; Modes of a program
 // that only forwards TCP holds all the same those that it can carry.
@@ -50,8 +59,11 @@ type Contender struct {
 
 // Pair is a running pair.
 type Pair struct {
-	// Addr is the address of the outbound proxy that applications connect to.
+	// Addr is the address of the outbound proxy that applications connect to: of
+	// the first service, if there are several.
 	Addr string
+	// Addrs are the addresses of all services, in their order.
+	Addrs []string
 	// Outbound and Inbound are the processes; nil where there is no proxy.
 	Outbound, Inbound *components.Running
 	// Startup is the time from the start of the first process until both
@@ -64,8 +76,12 @@ type Pair struct {
 // Run is what a pair is started for.
 type Run struct {
 	Mode Mode
-	// Backend is the application's address, host:port.
+	// Backend is the application's address, host:port; not in mode Mixed.
 	Backend string
+	// Services are what there is in mode Mixed: each has a listener of its own at
+	// either proxy, and sessions of its own between them, as if each were behind
+	// another inbound proxy.
+	Services []Service
 	// Self is a command that runs [Main] of this package: the program's own, for
 	// the contenders that are written in Go here.
 	Self []string
@@ -89,21 +105,44 @@ type setting struct {
 
 // side is what one of the two proxies is configured with: the templates' data.
 type side struct {
-	Mode           Mode
-	Dir            string // a folder of its own
-	Own            identityFiles
-	PeerID         string
+	Mode     Mode   // of the pair
+	Dir      string // a folder of its own
+	Own      identityFiles
+	PeerID   string
+	Services []forward // at least one
+	Metrics  string    // host:port, for Hallmark
+	Admin    string    // host:port, for Hallmark's profiles; empty without
+	Variant  string    // of Hallmark
+}
+
+// forward is how a proxy carries one service.
+type forward struct {
+	Name           string // s0, s1, …
+	Mode           Mode   // not Mixed
 	Listen, Target string // host:port
-	Metrics        string // host:port, for Hallmark
-	Admin          string // host:port, for Hallmark's profiles; empty without
-	Variant        string // of Hallmark
 }
 
 // ListenPort is the port of Listen.
-func (s side) ListenPort() string { return portOf(s.Listen) }
+func (f forward) ListenPort() string { return portOf(f.Listen) }
 
 // TargetPort is the port of Target.
-func (s side) TargetPort() string { return portOf(s.Target) }
+func (f forward) TargetPort() string { return portOf(f.Target) }
+
+// Listen is the address of a pair's only service.
+func (s side) Listen() string { return s.Services[0].Listen }
+
+// Target is where a pair's only service is forwarded to.
+func (s side) Target() string { return s.Services[0].Target }
+
+// HTTP reports whether any service is parsed as HTTP.
+func (s side) HTTP() bool {
+	return slices.ContainsFunc(s.Services, func(f forward) bool { return f.Mode != TCP })
+}
+
+// Streams reports whether any service is carried as a stream of bytes.
+func (s side) Streams() bool {
+	return slices.ContainsFunc(s.Services, func(f forward) bool { return f.Mode == TCP })
+}
 
 func portOf(address string) string {
 	_, port, _ := net.SplitHostPort(address) // of an address that FreeAddr made
@@ -132,15 +171,17 @@ func prepare(tb testing.TB, run Run) *setting {
 	tb.Helper()
 	dir := components.TempDirFor(tb, nil)
 	domain := ca.New(tb, domainName)
-	between := components.FreeAddr(tb)
 	s := &setting{Run: run, dir: dir}
-	s.outbound = side{
-		Mode: run.Mode, Dir: filepath.Join(dir, "outbound"), PeerID: domain.ID(tb, inboundPath).String(),
-		Listen: components.FreeAddr(tb), Target: between, Metrics: components.FreeAddr(tb),
+	s.outbound = side{Mode: run.Mode, Dir: filepath.Join(dir, "outbound"), PeerID: domain.ID(tb, inboundPath).String(), Metrics: components.FreeAddr(tb)}
+	s.inbound = side{Mode: run.Mode, Dir: filepath.Join(dir, "inbound"), PeerID: domain.ID(tb, outboundPath).String(), Metrics: components.FreeAddr(tb)}
+	services := run.Services
+	if run.Mode != Mixed {
+		services = []Service{{run.Mode, run.Backend}}
 	}
-	s.inbound = side{
-		Mode: run.Mode, Dir: filepath.Join(dir, "inbound"), PeerID: domain.ID(tb, outboundPath).String(),
-		Listen: between, Target: run.Backend, Metrics: components.FreeAddr(tb),
+	for i, service := range services {
+		name, between := fmt.Sprintf("s%d", i), components.FreeAddr(tb)
+		s.outbound.Services = append(s.outbound.Services, forward{name, service.Mode, components.FreeAddr(tb), between})
+		s.inbound.Services = append(s.inbound.Services, forward{name, service.Mode, between, service.Backend})
 	}
 	if run.Profile {
 		s.outbound.Admin, s.inbound.Admin = components.FreeAddr(tb), components.FreeAddr(tb)
@@ -194,16 +235,39 @@ func (s side) configure(tb testing.TB, name string) string {
 // run starts one proxy and waits until it accepts connections.
 func (s side) run(tb testing.TB, path string, args ...string) *components.Running {
 	tb.Helper()
-	return components.Start(tb, components.Process{
-		Path: path, Args: args, Name: filepath.Base(path) + " " + filepath.Base(s.Dir), Ready: components.Accepts("tcp", s.Listen),
-	})
+	return s.start(tb, components.Process{Path: path, Args: args})
+}
+
+// start is run with more to say of the process.
+func (s side) start(tb testing.TB, p components.Process) *components.Running {
+	tb.Helper()
+	if s.Admin != "" {
+		p.Env = append(p.Env, "GODEBUG=memprofilerate=65536") // a proxy allocates little
+	}
+	p.Name, p.Ready, p.ReadyPoll = filepath.Base(p.Path)+" "+s.name(), s.accepts, time.Millisecond
+	return components.Start(tb, p)
+}
+
+// accepts returns nil once every listener accepts connections.
+func (s side) accepts(ctx context.Context) error {
+	for _, f := range s.Services {
+		if err := components.Accepts("tcp", f.Listen)(ctx); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // both starts a pair whose two processes differ in their side only.
 func (s *setting) both(start func(side) *components.Running) *Pair {
 	inbound := start(s.inbound)
 	outbound := start(s.outbound)
-	return &Pair{Addr: s.outbound.Listen, Inbound: inbound, Outbound: outbound, InboundAdmin: s.inbound.Admin, OutboundAdmin: s.outbound.Admin}
+	pair := &Pair{Inbound: inbound, Outbound: outbound, InboundAdmin: s.inbound.Admin, OutboundAdmin: s.outbound.Admin}
+	for _, f := range s.outbound.Services {
+		pair.Addrs = append(pair.Addrs, f.Listen)
+	}
+	pair.Addr = pair.Addrs[0]
+	return pair
 }
 
 // All returns the contenders of other projects that this machine has, and the

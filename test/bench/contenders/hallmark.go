@@ -21,9 +21,14 @@ func HallmarkRaw(binary string) Contender {
 	return hallmark("hallmark-raw", binary, "sessions pinned to raw: a handshake for each connection", "raw")
 }
 
+// HallmarkBaseline is a pair of another build, to compare one's own with.
+func HallmarkBaseline(binary string) Contender {
+	return hallmark("hallmark-baseline", binary, "another build, as it ships", "")
+}
+
 func hallmark(name, binary, about, variant string) Contender {
 	return Contender{
-		Name: name, Modes: []Mode{TCP, HTTP1, GRPC}, About: about,
+		Name: name, Modes: []Mode{TCP, HTTP1, GRPC, Mixed}, About: about,
 		start: func(tb testing.TB, s *setting) *Pair {
 			return s.both(func(p side) *components.Running {
 				return p.run(tb, binary, "run", "--config", p.as(variant).configure(tb, "hallmark/"+p.name()+".yaml"))

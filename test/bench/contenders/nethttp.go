@@ -31,7 +31,7 @@ func NetHTTP() Contender {
 		Name: "nethttp", Modes: []Mode{HTTP1, GRPC}, About: "net/http server and ReverseProxy, buffers pooled; HTTP/2 between",
 		start: func(tb testing.TB, s *setting) *Pair {
 			return s.both(func(p side) *components.Running {
-				args := append(append([]string{}, s.Self[1:]...), NetHTTPRole, "-side="+p.name(), "-mode="+string(p.Mode), "-listen="+p.Listen, "-target="+p.Target,
+				args := append(append([]string{}, s.Self[1:]...), NetHTTPRole, "-side="+p.name(), "-mode="+string(p.Mode), "-listen="+p.Listen(), "-target="+p.Target(),
 					"-chain="+p.Own.Chain, "-key="+p.Own.Key, "-bundle="+p.Own.Bundle, "-peer="+p.PeerID)
 				return p.run(tb, s.Self[0], args...)
 			})

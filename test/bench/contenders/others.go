@@ -12,8 +12,15 @@ import (
 // None is no proxy: clients connect to the application.
 func None() Contender {
 	return Contender{
-		Name: "none", Modes: []Mode{TCP, HTTP1, GRPC}, About: "no proxy, in clear",
-		start: func(_ testing.TB, s *setting) *Pair { return &Pair{Addr: s.Backend} },
+		Name: "none", Modes: []Mode{TCP, HTTP1, GRPC, Mixed}, About: "no proxy, in clear",
+		start: func(_ testing.TB, s *setting) *Pair {
+			pair := new(Pair)
+			for _, f := range s.inbound.Services {
+				pair.Addrs = append(pair.Addrs, f.Target)
+			}
+			pair.Addr = pair.Addrs[0]
+			return pair
+		},
 	}
 }
 
@@ -25,10 +32,10 @@ func Ghostunnel() Contender {
 			path := components.Path(tb, components.Ghostunnel)
 			return s.both(func(p side) *components.Running {
 				args := []string{"--cert=" + p.Own.Chain, "--key=" + p.Own.Key, "--cacert=" + p.Own.Bundle, "--quiet=all"}
-				if p == s.inbound {
-					return p.run(tb, path, append(args, "server", "--listen="+p.Listen, "--target="+p.Target, "--allow-uri="+p.PeerID)...)
+				if p.Dir == s.inbound.Dir {
+					return p.run(tb, path, append(args, "server", "--listen="+p.Listen(), "--target="+p.Target(), "--allow-uri="+p.PeerID)...)
 				}
-				return p.run(tb, path, append(args, "client", "--listen="+p.Listen, "--target="+p.Target, "--verify-uri="+p.PeerID, "--override-server-name=localhost")...)
+				return p.run(tb, path, append(args, "client", "--listen="+p.Listen(), "--target="+p.Target(), "--verify-uri="+p.PeerID, "--override-server-name=localhost")...)
 			})
 		},
 	}
@@ -37,7 +44,7 @@ func Ghostunnel() Contender {
 // HAProxy speaks HTTP/2 between the proxies in the HTTP modes.
 func HAProxy() Contender {
 	return Contender{
-		Name: "haproxy", Modes: []Mode{TCP, HTTP1, GRPC}, About: "one thread; HTTP/2 between in the HTTP modes",
+		Name: "haproxy", Modes: []Mode{TCP, HTTP1, GRPC, Mixed}, About: "one thread; HTTP/2 between in the HTTP modes",
 		start: func(tb testing.TB, s *setting) *Pair {
 			path := components.Command(tb, "haproxy")
 			return s.both(func(p side) *components.Running {
@@ -51,7 +58,7 @@ func HAProxy() Contender {
 // HTTP/2 for gRPC.
 func Nginx() Contender {
 	return Contender{
-		Name: "nginx", Modes: []Mode{TCP, HTTP1, GRPC}, About: "one worker; HTTP/1.1 between in mode http1",
+		Name: "nginx", Modes: []Mode{TCP, HTTP1, GRPC, Mixed}, About: "one worker; HTTP/1.1 between in mode http1",
 		start: func(tb testing.TB, s *setting) *Pair {
 			path := components.Command(tb, "nginx")
 			return s.both(func(p side) *components.Running {
@@ -64,7 +71,7 @@ func Nginx() Contender {
 // Stunnel is a TCP proxy in C with a thread for every connection.
 func Stunnel() Contender {
 	return Contender{
-		Name: "stunnel", Modes: []Mode{TCP, HTTP1, GRPC}, About: "TCP only; a thread and a handshake for each connection",
+		Name: "stunnel", Modes: []Mode{TCP, HTTP1, GRPC, Mixed}, About: "TCP only; a thread and a handshake for each connection",
 		start: func(tb testing.TB, s *setting) *Pair {
 			path := components.Command(tb, "stunnel4")
 			return s.both(func(p side) *components.Running {
@@ -88,7 +95,7 @@ func Envoy() (Contender, error) {
 		return Contender{}, fmt.Errorf("ENVOY: %w", err)
 	}
 	return Contender{
-		Name: "envoy", Modes: []Mode{TCP, HTTP1, GRPC}, About: "one worker; HTTP/2 between in the HTTP modes",
+		Name: "envoy", Modes: []Mode{TCP, HTTP1, GRPC, Mixed}, About: "one worker; HTTP/2 between in the HTTP modes",
 		start: func(tb testing.TB, s *setting) *Pair {
 			return s.both(func(p side) *components.Running {
 				return p.run(tb, path, "--concurrency", "1", "--log-level", "error", "--disable-hot-restart", "-c", p.configure(tb, "envoy/"+p.name()+".yaml"))
