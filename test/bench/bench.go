@@ -27,10 +27,13 @@ type bench struct {
 }
 
 // run visits every contender under every workload, round by round, in turn, and
-// calls each for every sample.
-func (b *bench) run(ctx context.Context, each func(Sample)) error {
+// calls each for every sample, and checked for every run of a load generator.
+func (b *bench) run(ctx context.Context, each func(Sample), checked func(Checked)) error {
 	return scoped(ctx, "backends", func(tb testing.TB) {
 		b.start(tb)
+		if err := b.runChecks(ctx, checked); err != nil {
+			tb.Fatal(err)
+		}
 		for _, w := range b.workloads {
 			if err := b.runWorkload(ctx, w, each); err != nil {
 				tb.Fatal(err)
@@ -85,6 +88,9 @@ func (s Sample) String() string {
 func (b *bench) start(tb testing.TB) {
 	b.backends = map[backend]string{}
 	needed := func(k backend) bool {
+		if b.plan.CheckRounds > 0 && slices.ContainsFunc(checks(), func(c check) bool { return c.of.Backend == k }) {
+			return true
+		}
 		return slices.ContainsFunc(b.workloads, func(w workload) bool { return slices.Contains(w.backends(), k) })
 	}
 	if needed(httpBackend) {

@@ -36,12 +36,13 @@ func TestMain(m *testing.M) {
 func TestFunction(t *testing.T) {
 	var out, progress bytes.Buffer
 	folder := filepath.Join(t.TempDir(), "report")
-	args := []string{"-rounds=1", "-barred=1", "-calls=8", "-out=" + folder, "-revision=test"}
+	args := []string{"-rounds=1", "-barred=1", "-checks=1", "-calls=8", "-out=" + folder, "-revision=test"}
 	if err := run(t.Context(), &out, &progress, args); err != nil {
 		t.Fatalf("%v\n%s", err, &progress)
 	}
 	checkJSON(t, folder)
 	checkLines(t, out.String())
+	checkTables(t, folder)
 	markdown, err := os.ReadFile(filepath.Join(folder, "report.md"))
 	if err != nil {
 		t.Fatal(err)
@@ -63,6 +64,9 @@ func TestFunction(t *testing.T) {
 	}
 }
 
+// given are contenders that only whoever has their program can run.
+var given = []string{"linkerd2-proxy", "ztunnel"}
+
 // checkJSON wants a sample without errors of every contender under every
 // workload that suits it.
 func checkJSON(t *testing.T, folder string) {
@@ -75,9 +79,19 @@ func checkJSON(t *testing.T, folder string) {
 	if err := json.Unmarshal(text, &r); err != nil {
 		t.Fatal(err)
 	}
+	for _, c := range checks() {
+		for _, g := range append([]foreign{{name: ownName}}, c.foreign...) {
+			i := slices.IndexFunc(r.Checks, func(one Checked) bool { return one.Check == c.Name && one.Generator == g.name })
+			if i < 0 || r.Checks[i].Calls != 8 || r.Checks[i].Errors != 0 {
+				t.Errorf("check %s of %s: %d of %+v", c.Name, g.name, i, r.Checks)
+			}
+		}
+	}
 	present, absent := contenders.All()
 	for name, reason := range absent {
-		t.Errorf("without %s: %s", name, reason)
+		if !slices.Contains(given, name) {
+			t.Errorf("without %s: %s", name, reason)
+		}
 	}
 	for _, w := range workloads() {
 		for _, c := range present {
@@ -97,6 +111,47 @@ func checkJSON(t *testing.T, folder string) {
 				t.Errorf("%s, %s: CPU and memory are %+v", w.Name, c.Name, s)
 			}
 		}
+	}
+}
+
+// checkTables wants every figure that is promised among the tables, and the tables
+// of the JSON alone to be the same.
+func checkTables(t *testing.T, folder string) {
+	t.Helper()
+	want, err := os.ReadFile(filepath.Join(folder, "tables.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, part := range []string{
+		"CPU of both proxies", "at saturation", "Latency, http1-1KB-1000rps", "p99.9", "over none", "handshakes/s",
+		"start-up", "per connection in", "peak out", "stunnel", "The load generator", "wrk", "h2load",
+	} {
+		if !strings.Contains(string(want), part) {
+			t.Errorf("the tables lack %q:\n%s", part, want)
+		}
+	}
+	document := filepath.Join(t.TempDir(), "document.md")
+	if err := os.WriteFile(document, []byte("before\n"+tablesBegin+"\nold\n"+tablesEnd+"\nafter\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	args := []string{"-from=" + filepath.Join(folder, "report.json"), "-into=" + document}
+	for range 2 {
+		if err := run(t.Context(), io.Discard, io.Discard, args); err != nil {
+			t.Fatal(err)
+		}
+	}
+	got, err := os.ReadFile(document)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if text := "before\n" + tablesBegin + "\n\n" + strings.ReplaceAll(string(want), "\n## ", "\n### ") + tablesEnd + "\nafter\n"; string(got) != text {
+		t.Errorf("the document is\n%s\nwant\n%s", got, text)
+	}
+	if err := os.WriteFile(document, []byte("no place"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := run(t.Context(), io.Discard, io.Discard, args); err == nil {
+		t.Error("tables go into a document without a place for them")
 	}
 }
 
@@ -208,7 +263,7 @@ func TestFlags(t *testing.T) {
 	if err := run(t.Context(), &out, io.Discard, []string{"-list"}); err != nil || !strings.Contains(out.String(), "tcp-echo") || !strings.Contains(out.String(), "ghostunnel") {
 		t.Errorf("-list: %v\n%s", err, &out)
 	}
-	for _, args := range [][]string{{"-workloads=none-such"}, {"-contenders=none-such"}, {"extra"}, {backendRole, "none-such", "127.0.0.1:0"}, {backendRole}} {
+	for _, args := range [][]string{{"-workloads=none-such"}, {"-profile"}, {"-profile", "-hallmark=/none-such"}, {"-from=/none-such"}, {"-contenders=none-such"}, {"extra"}, {backendRole, "none-such", "127.0.0.1:0"}, {backendRole}} {
 		if err := run(t.Context(), io.Discard, io.Discard, args); err == nil {
 			t.Errorf("%q succeeds", args)
 		}

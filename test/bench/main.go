@@ -63,7 +63,7 @@ type options struct {
 	quick                 bool
 	profile               bool
 	hallmark, baseline    string
-	folder                string
+	folder, from, into    string
 	workloads, contenders string
 	revision              string
 }
@@ -74,6 +74,7 @@ func parse(args []string) (options, error) {
 	flags.BoolVar(&o.quick, "quick", false, "a few minutes: shorter visits, and fewer of those that no bar compares")
 	flags.IntVar(&o.plan.Rounds, "rounds", 0, "visits to every contender under every workload; 0: 10, or 1 if quick")
 	flags.IntVar(&o.plan.BarredRounds, "barred", 0, "visits to those that a bar compares; 0: at least 12")
+	flags.IntVar(&o.plan.CheckRounds, "checks", 0, "runs of every load generator, to check ours against others; 0: 10, or 3 if quick")
 	flags.DurationVar(&o.plan.Measure, "measure", 0, "how long a visit measures; 0: 3s, or 800ms if quick")
 	flags.DurationVar(&o.plan.Warm, "warm", 0, "how long it warms up first; 0: 1s, or 300ms if quick")
 	flags.IntVar(&o.plan.Calls, "calls", 0, "measure that many calls instead, by at most as many callers: for tests of this program")
@@ -81,6 +82,8 @@ func parse(args []string) (options, error) {
 	flags.StringVar(&o.baseline, "baseline", "", "another build of the `program`, to measure beside it")
 	flags.StringVar(&o.revision, "revision", "unknown", "what the report says of the program's source")
 	flags.StringVar(&o.folder, "out", "", "the `folder` to write the report to; none without it")
+	flags.StringVar(&o.from, "from", "", "measure nothing, but take the `report.json` of an earlier run")
+	flags.StringVar(&o.into, "into", "", "put the tables into this `document`, between the lines that mark where")
 	flags.StringVar(&o.workloads, "workloads", "", "only these, by commas; -list shows them")
 	flags.StringVar(&o.contenders, "contenders", "", "only these, by commas")
 	flags.BoolVar(&o.profile, "profile", false, "take profiles of -hallmark's proxies instead, into -out, -measure each (10s if not said)")
@@ -111,6 +114,9 @@ func (o *options) defaults() {
 	if o.plan.BarredRounds == 0 {
 		o.plan.BarredRounds = 12
 	}
+	if o.plan.CheckRounds == 0 {
+		o.plan.CheckRounds = fill(3, 10)
+	}
 	if o.profile && o.plan.Measure == 0 {
 		o.plan.Measure = 10 * time.Second
 	}
@@ -127,8 +133,11 @@ func (o *options) defaults() {
 
 // run measures and reports.
 func (o options) run(ctx context.Context, out, progress io.Writer) error {
+	if o.from != "" {
+		return o.rerun(out)
+	}
 	present, absent := o.pick()
-	chosen, err := choose(workloads(), func(w workload) string { return w.Name }, o.workloads)
+	chosen, err := o.chooseWorkloads()
 	if err != nil {
 		return err
 	}
@@ -150,7 +159,7 @@ func (o options) run(ctx context.Context, out, progress io.Writer) error {
 	}
 	b := &bench{plan: o.plan, contenders: present, workloads: chosen, self: command, out: progress}
 	r := newReport(o, present, chosen, absent)
-	if err := b.run(ctx, r.add); err != nil {
+	if err := b.run(ctx, r.add, r.addChecked); err != nil {
 		return err
 	}
 	r.finish()
@@ -160,7 +169,40 @@ func (o options) run(ctx context.Context, out, progress io.Writer) error {
 		}
 		fmt.Fprintf(progress, "bench: the report is %s\n", filepath.Join(o.folder, "report.md"))
 	}
+	if o.into != "" {
+		if err := r.into(o.into); err != nil {
+			return err
+		}
+	}
 	return r.print(out)
+}
+
+// rerun shows an earlier run.
+func (o options) rerun(out io.Writer) error {
+	r, err := readReport(o.from)
+	if err != nil {
+		return err
+	}
+	if o.into != "" {
+		return r.into(o.into)
+	}
+	return r.print(out)
+}
+
+// chooseWorkloads returns those that are asked for. The generators are compared
+// if that is asked for, or nothing is.
+func (o *options) chooseWorkloads() ([]workload, error) {
+	names := strings.Split(o.workloads, ",")
+	i := slices.Index(names, checkName)
+	if o.workloads != "" && i < 0 {
+		o.plan.CheckRounds = 0
+	}
+	if i >= 0 {
+		if names = slices.Delete(names, i, i+1); len(names) == 0 {
+			return nil, nil
+		}
+	}
+	return choose(workloads(), func(w workload) string { return w.Name }, strings.Join(names, ","))
 }
 
 // runProfile takes profiles.
@@ -208,6 +250,7 @@ func list(out io.Writer, present []contenders.Contender, absent map[string]strin
 	for _, w := range workloads() {
 		fmt.Fprintf(out, "workload   %-18s %s\n", w.Name, w.About)
 	}
+	fmt.Fprintf(out, "workload   %-18s %s\n", checkName, "no proxy: this load generator beside wrk and h2load")
 	for _, c := range present {
 		fmt.Fprintf(out, "contender  %-18s %s\n", c.Name, c.About)
 	}

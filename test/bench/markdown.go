@@ -2,30 +2,31 @@ package main
 
 import (
 	"bytes"
+	"encoding/json"
 	"fmt"
+	"os"
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/hallmark-mesh/hallmark/test/bench/contenders"
 )
 
 // markdown is the report for people.
 func (r *report) markdown() []byte {
 	var b bytes.Buffer
-	fmt.Fprintf(&b, "# Side by side\n\n%s · %s · revision %s · %s · %s in all, %s measured in each visit\n\n", r.Machine, r.Go, r.Revision, r.Date.Format(time.DateTime), r.Took, r.Measured)
+	fmt.Fprint(&b, "# Side by side\n\n")
 	fmt.Fprint(&b, "Each figure is the median over the rounds. CPU is the time of each proxy process per call. "+
 		"*hallmark/this* is the median of the quotients of neighbouring visits, with its quartiles. "+
 		"Latency counts from the intended time of sending in open loops; in closed loops it says only how busy things were. "+
 		"*busy* is the share of the machine in use by everything, load generator and applications included.\n\n")
-	fmt.Fprint(&b, "## Bars\n\n| bar | measured | quartiles | pairs | limit | |\n|---|---|---|---|---|---|\n")
-	for _, v := range r.Bars {
-		fmt.Fprintf(&b, "| %s | %.3f | %.3f to %.3f | %d | %g | %s %s |\n", v.Name, v.Ratio.Median, v.Ratio.Lower, v.Ratio.Upper, v.Ratio.Pairs, v.Limit, verdict(v), v.Note)
-	}
+	b.Write(r.tables(2))
 	for _, w := range r.workloads {
 		rows := r.rows(w)
 		if len(rows) == 0 {
 			continue
 		}
-		fmt.Fprintf(&b, "\n## %s\n\n%s.\n\n| | %s |\n|---|%s\n", w.Name, w.About, strings.Join(heading(w), " | "), strings.Repeat("---|", len(heading(w))))
+		fmt.Fprintf(&b, "## All of %s\n\n%s.\n\n| | %s |\n|---|%s\n", w.Name, w.About, strings.Join(heading(w), " | "), strings.Repeat("---|", len(heading(w))))
 		for _, row := range rows {
 			fmt.Fprintf(&b, "| %s | %s |\n", row.contender, strings.Join(row.cells, " | "))
 		}
@@ -37,8 +38,9 @@ func (r *report) markdown() []byte {
 		for _, name := range names {
 			fmt.Fprintf(&b, "\n![%s](%s)\n", strings.TrimSuffix(name, ".svg"), name)
 		}
+		b.WriteString("\n")
 	}
-	fmt.Fprint(&b, "\n## Contenders\n\n")
+	fmt.Fprint(&b, "## Contenders\n\n")
 	for _, c := range r.contenders {
 		fmt.Fprintf(&b, "- **%s**: %s\n", c.Name, c.About)
 	}
@@ -53,4 +55,59 @@ func verdict(v Verdict) string {
 		return "holds"
 	}
 	return "short"
+}
+
+// tables is the summary, with headings of a level: what docs/performance.md
+// shows.
+func (r *report) tables(level int) []byte {
+	var b bytes.Buffer
+	fmt.Fprintf(&b, "%s · %s · revision %s · %s · %s in all, %s measured in each visit%s\n\n",
+		r.Machine, r.Go, r.Revision, r.Date.Format(time.DateTime), r.Took, r.Measured, r.conditions())
+	for _, t := range r.summary() {
+		t.markdown(&b, level)
+	}
+	return b.Bytes()
+}
+
+// conditions says how loaded the machine was.
+func (r *report) conditions() string {
+	if len(r.Samples) == 0 {
+		return ""
+	}
+	of := func(q float64) float64 { return quantileOf(r.Samples, q, func(s Sample) float64 { return s.Load }) }
+	return fmt.Sprintf(" · load average before a visit %.1f to %.1f, median %.1f", of(0), of(1), of(0.5))
+}
+
+// The lines between which the tables stand in a document.
+const (
+	tablesBegin = "<!-- What follows is measured: see make bench-docs. -->"
+	tablesEnd   = "<!-- End of what is measured. -->"
+)
+
+// into puts the tables into a document, in place of those that are there.
+func (r *report) into(name string) error {
+	text, err := os.ReadFile(name)
+	if err != nil {
+		return err
+	}
+	before, rest, begins := strings.Cut(string(text), tablesBegin)
+	_, after, ends := strings.Cut(rest, tablesEnd)
+	if !begins || !ends {
+		return fmt.Errorf("bench: %s has no lines %q and %q", name, tablesBegin, tablesEnd)
+	}
+	return os.WriteFile(name, []byte(before+tablesBegin+"\n\n"+string(r.tables(3))+tablesEnd+after), 0o644)
+}
+
+// readReport reads the JSON of an earlier run.
+func readReport(name string) (*report, error) {
+	text, err := os.ReadFile(name)
+	if err != nil {
+		return nil, err
+	}
+	r := new(report)
+	if err := json.Unmarshal(text, r); err != nil {
+		return nil, fmt.Errorf("bench: %s: %w", name, err)
+	}
+	r.workloads, r.contenders = workloads(), contenders.Known()
+	return r, nil
 }

@@ -44,7 +44,7 @@ func (r *report) plots(w workload) map[string][]byte {
 		}
 		own := c.Name == "hallmark"
 		micro := func(s Sample) float64 { return s.CPUPerCall() * 1e6 }
-		if c.Name != "none" {
+		if c.Name != noProxy {
 			cpu = append(cpu, stroke{c.Name, []float64{
 				of(func(s Sample) float64 { return s.OutboundCPU.Seconds() * 1e6 / float64(max(s.Calls, 1)) }),
 				of(func(s Sample) float64 { return s.InboundCPU.Seconds() * 1e6 / float64(max(s.Calls, 1)) }),

@@ -61,11 +61,7 @@ func quantile(values []float64, q float64) float64 {
 
 // median is the middle of a figure over samples; NaN of none.
 func median(samples []Sample, of func(Sample) float64) float64 {
-	values := make([]float64, len(samples))
-	for i, s := range samples {
-		values[i] = of(s)
-	}
-	return quantile(values, 0.5)
+	return quantileOf(samples, 0.5, of)
 }
 
 // minPairs is how many pairs a bar needs to hold.

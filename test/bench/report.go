@@ -28,6 +28,7 @@ type report struct {
 	Absent   map[string]string `json:"absent,omitempty"`
 	Bars     []Verdict         `json:"bars"`
 	Samples  []Sample          `json:"samples"`
+	Checks   []Checked         `json:"checks,omitempty"` // of the load generator
 
 	workloads  []workload
 	contenders []contenders.Contender
@@ -40,7 +41,8 @@ func newReport(o options, present []contenders.Contender, chosen []workload, abs
 	}
 }
 
-func (r *report) add(s Sample) { r.Samples = append(r.Samples, s) }
+func (r *report) add(s Sample)         { r.Samples = append(r.Samples, s) }
+func (r *report) addChecked(c Checked) { r.Checks = append(r.Checks, c) }
 
 // finish judges the bars.
 func (r *report) finish() {
@@ -74,14 +76,14 @@ func heading(w workload) []string {
 		return []string{"rounds", "start-up", "idle out", "idle in", "per connection out", "per connection in", "peak out", "peak in", "errors"}
 	}
 	return []string{
-		"rounds", w.Unit + "s/s", "MB/s", "CPU µs out", "CPU µs in", "CPU µs both", "hallmark/this", "p50", "p90", "p99", "p99.9", "p50 over none", "memory out", "memory in", "busy", "load", "errors",
+		"rounds", w.Unit + "s/s", "MB/s", "CPU µs out", "CPU µs in", "CPU µs both", "hallmark/this", "p50", "p90", "p99", "p99.9", "p50 over none", "memory out", "memory in", "peak out", "peak in", "busy", "load", "errors",
 	}
 }
 
 // rows returns the lines of a workload.
 func (r *report) rows(w workload) []row {
 	var rows []row
-	direct := median(r.of(w.Name, "none"), func(s Sample) float64 { return float64(s.P50) })
+	direct := median(r.of(w.Name, noProxy), func(s Sample) float64 { return float64(s.P50) })
 	for _, c := range r.contenders {
 		samples := r.of(w.Name, c.Name)
 		if len(samples) == 0 {
@@ -121,21 +123,19 @@ func (r *report) cells(w workload, contender string, samples []Sample, direct fl
 	delay := func(f func(Sample) time.Duration) string {
 		return brief(time.Duration(of(func(s Sample) float64 { return float64(f(s)) })))
 	}
-	perCall := func(f func(Sample) time.Duration) string {
-		return number(of(func(s Sample) float64 { return f(s).Seconds() * 1e6 / float64(max(s.Calls, 1)) }))
-	}
 	over := "-"
-	if p50 := of(func(s Sample) float64 { return float64(s.P50) }); !math.IsNaN(direct) && contender != "none" {
+	if p50 := of(func(s Sample) float64 { return float64(s.P50) }); !math.IsNaN(direct) && contender != noProxy {
 		over = brief(time.Duration(p50 - direct))
 	}
 	return []string{
 		number(of(func(s Sample) float64 { return s.Rate })),
 		number(of(func(s Sample) float64 { return s.Rate * float64(s.Bytes) / float64(max(s.Calls, 1)) / 1e6 })),
-		perCall(func(s Sample) time.Duration { return s.OutboundCPU }), perCall(func(s Sample) time.Duration { return s.InboundCPU }),
+		perCall(samples, outboundCPU), perCall(samples, inboundCPU),
 		number(of(func(s Sample) float64 { return s.CPUPerCall() * 1e6 })), r.against(w, contender),
 		delay(func(s Sample) time.Duration { return s.P50 }), delay(func(s Sample) time.Duration { return s.P90 }),
 		delay(func(s Sample) time.Duration { return s.P99 }), delay(func(s Sample) time.Duration { return s.P999 }), over,
 		size(func(s Sample) int64 { return s.OutboundMemory }), size(func(s Sample) int64 { return s.InboundMemory }),
+		size(func(s Sample) int64 { return s.OutboundPeak }), size(func(s Sample) int64 { return s.InboundPeak }),
 		fmt.Sprintf("%.0f%%", of(func(s Sample) float64 { return s.Busy })*100), fmt.Sprintf("%.1f", of(func(s Sample) float64 { return s.Load })),
 	}
 }
@@ -195,6 +195,9 @@ func (r *report) print(out io.Writer) error {
 			return err
 		}
 	}
+	if err := r.printChecks(out); err != nil {
+		return err
+	}
 	fmt.Fprintln(out)
 	for _, v := range r.Bars {
 		if v.Note != "" {
@@ -207,6 +210,20 @@ func (r *report) print(out io.Writer) error {
 	return nil
 }
 
+// printChecks writes how the load generators compare.
+func (r *report) printChecks(out io.Writer) error {
+	checks := r.checkTable()
+	if len(checks.rows) == 0 {
+		return nil
+	}
+	fmt.Fprintf(out, "\n%s\n", checks.title)
+	table := tabwriter.NewWriter(out, 0, 8, 2, ' ', tabwriter.AlignRight)
+	for _, row := range append([][]string{checks.heading}, checks.rows...) {
+		fmt.Fprintf(table, "%s\t\n", strings.Join(row, "\t"))
+	}
+	return table.Flush()
+}
+
 // String is the bar's line.
 func (v Verdict) String() string {
 	word := "short"
@@ -216,7 +233,7 @@ func (v Verdict) String() string {
 	return fmt.Sprintf("bar %s %.3f %g %s", v.Name, v.Ratio.Median, v.Limit, word)
 }
 
-// write writes report.json, report.md and the plots into a folder.
+// write writes report.json, report.md, tables.md and the plots into a folder.
 func (r *report) write(folder string) error {
 	if err := os.MkdirAll(folder, 0o755); err != nil {
 		return err
@@ -225,7 +242,7 @@ func (r *report) write(folder string) error {
 	if err != nil {
 		return err
 	}
-	contents := map[string][]byte{"report.json": append(samples, '\n'), "report.md": r.markdown()}
+	contents := map[string][]byte{"report.json": append(samples, '\n'), "report.md": r.markdown(), "tables.md": r.tables(2)}
 	for _, w := range r.workloads {
 		maps.Copy(contents, r.plots(w))
 	}

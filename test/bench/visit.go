@@ -101,7 +101,7 @@ func (b *bench) measure(ctx context.Context, w workload, pair *contenders.Pair, 
 	} else {
 		runner.Run(warm)
 	}
-	machine, err := proc.MachineNow()
+	before, err := proc.MachineNow()
 	if err != nil {
 		return err
 	}
@@ -118,7 +118,7 @@ func (b *bench) measure(ctx context.Context, w workload, pair *contenders.Pair, 
 	if err != nil {
 		return err
 	}
-	sample.OutboundCPU, sample.InboundCPU, sample.Busy = outAfter-out, inAfter-in, after.BusySince(machine)
+	sample.OutboundCPU, sample.InboundCPU, sample.Busy = outAfter-out, inAfter-in, after.BusySince(before)
 	sample.fill(result)
 	sample.Connections = w.connections()
 	sample.OutboundMemory, sample.InboundMemory, sample.OutboundPeak, sample.InboundPeak, err = memory(pair)
@@ -131,6 +131,15 @@ func (s *Sample) fill(r load.Result) {
 	if r.FirstErr != nil {
 		s.Error = r.FirstErr.Error()
 	}
+}
+
+// machine reads the machine's counters.
+func machine(tb testing.TB) proc.Machine {
+	now, err := proc.MachineNow()
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return now
 }
 
 // cpu returns the CPU times of both proxies.

@@ -247,6 +247,7 @@ func barred(w workload, contender string) bool {
 type plan struct {
 	Rounds       int           // of every contender and workload
 	BarredRounds int           // of those that a bar compares
+	CheckRounds  int           // of every load generator; 0: the generators are not compared
 	Warm         time.Duration // before measuring
 	Measure      time.Duration
 	Calls        int // instead of Warm and Measure, and at most as many callers, if not zero: for tests

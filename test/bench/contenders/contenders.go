@@ -53,6 +53,8 @@ type Contender struct {
 	Modes []Mode
 	// About says in a line what it is and how it differs.
 	About string
+	// Handshakes is set if it makes a handshake for every connection, in mode TCP.
+	Handshakes bool
 
 	start func(tb testing.TB, s *setting) *Pair
 }
@@ -281,6 +283,13 @@ func All() (present []Contender, absent map[string]string) {
 		present = append(present, c)
 	}
 	return append(present, Nginx(), Stunnel(), None()), absent
+}
+
+// Known returns every contender that there is, whether this machine has its
+// program or not, in the order in which they are shown. They cannot be started.
+func Known() []Contender {
+	all := []Contender{Hallmark(""), HallmarkBaseline(""), HAProxy(), Ghostunnel(), NetHTTP(), envoy("")}
+	return append(all, Nginx(), Stunnel(), None(), HallmarkQuiet(""), HallmarkRaw(""))
 }
 
 // Named returns the contender of that name.

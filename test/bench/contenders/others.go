@@ -27,7 +27,7 @@ func None() Contender {
 // Ghostunnel is a TCP proxy in Go with a TLS connection for every connection.
 func Ghostunnel() Contender {
 	return Contender{
-		Name: "ghostunnel", Modes: []Mode{TCP, HTTP1, GRPC}, About: "TCP only; a handshake for each connection; connections not logged",
+		Name: "ghostunnel", Handshakes: true, Modes: []Mode{TCP, HTTP1, GRPC}, About: "TCP only; a handshake for each connection; connections not logged",
 		start: func(tb testing.TB, s *setting) *Pair {
 			path := components.Path(tb, components.Ghostunnel)
 			return s.both(func(p side) *components.Running {
@@ -44,7 +44,7 @@ func Ghostunnel() Contender {
 // HAProxy speaks HTTP/2 between the proxies in the HTTP modes.
 func HAProxy() Contender {
 	return Contender{
-		Name: "haproxy", Modes: []Mode{TCP, HTTP1, GRPC, Mixed}, About: "one thread; HTTP/2 between in the HTTP modes",
+		Name: "haproxy", Handshakes: true, Modes: []Mode{TCP, HTTP1, GRPC, Mixed}, About: "one thread; HTTP/2 between in the HTTP modes",
 		start: func(tb testing.TB, s *setting) *Pair {
 			path := components.Command(tb, "haproxy")
 			return s.both(func(p side) *components.Running {
@@ -58,7 +58,7 @@ func HAProxy() Contender {
 // HTTP/2 for gRPC.
 func Nginx() Contender {
 	return Contender{
-		Name: "nginx", Modes: []Mode{TCP, HTTP1, GRPC, Mixed}, About: "one worker; HTTP/1.1 between in mode http1",
+		Name: "nginx", Handshakes: true, Modes: []Mode{TCP, HTTP1, GRPC, Mixed}, About: "one worker; HTTP/1.1 between in mode http1",
 		start: func(tb testing.TB, s *setting) *Pair {
 			path := components.Command(tb, "nginx")
 			return s.both(func(p side) *components.Running {
@@ -71,7 +71,7 @@ func Nginx() Contender {
 // Stunnel is a TCP proxy in C with a thread for every connection.
 func Stunnel() Contender {
 	return Contender{
-		Name: "stunnel", Modes: []Mode{TCP, HTTP1, GRPC, Mixed}, About: "TCP only; a thread and a handshake for each connection",
+		Name: "stunnel", Handshakes: true, Modes: []Mode{TCP, HTTP1, GRPC, Mixed}, About: "TCP only; a thread and a handshake for each connection",
 		start: func(tb testing.TB, s *setting) *Pair {
 			path := components.Command(tb, "stunnel4")
 			return s.both(func(p side) *components.Running {
@@ -94,12 +94,16 @@ func Envoy() (Contender, error) {
 	if _, err := os.Stat(path); err != nil {
 		return Contender{}, fmt.Errorf("ENVOY: %w", err)
 	}
+	return envoy(path), nil
+}
+
+func envoy(path string) Contender {
 	return Contender{
-		Name: "envoy", Modes: []Mode{TCP, HTTP1, GRPC, Mixed}, About: "one worker; HTTP/2 between in the HTTP modes",
+		Name: "envoy", Handshakes: true, Modes: []Mode{TCP, HTTP1, GRPC, Mixed}, About: "one worker; HTTP/2 between in the HTTP modes",
 		start: func(tb testing.TB, s *setting) *Pair {
 			return s.both(func(p side) *components.Running {
 				return p.run(tb, path, "--concurrency", "1", "--log-level", "error", "--disable-hot-restart", "-c", p.configure(tb, "envoy/"+p.name()+".yaml"))
 			})
 		},
-	}, nil
+	}
 }

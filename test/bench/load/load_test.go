@@ -6,6 +6,7 @@ import (
 	"net"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -103,6 +104,56 @@ func TestKinds(t *testing.T) {
 				}
 			})
 		}
+	}
+}
+
+// named is a kind that counts its calls.
+type named struct {
+	*atomic.Int64
+	slow
+}
+
+func (n named) Open(context.Context, string) (load.Caller, error) { return n, nil }
+
+func (n named) Call() (int, error) {
+	n.Add(1)
+	return 1, nil
+}
+
+func TestMixCallsTheFirstMost(t *testing.T) {
+	const services, calls, callers = 20, 4000, 4
+	var mix load.Mix
+	counts := make([]atomic.Int64, services)
+	for i := range counts {
+		mix.Services = append(mix.Services, load.Service{Kind: named{&counts[i], slow{}}})
+	}
+	r, err := load.Run(t.Context(), "", &mix, load.Plan{Callers: callers, Calls: calls})
+	if err != nil || r.Calls != calls || r.Errors != 0 {
+		t.Fatalf("%+v, %v", r, err)
+	}
+	got := make([]int64, services)
+	sum := int64(0)
+	for i := range counts {
+		got[i] = counts[i].Load()
+		sum += got[i]
+	}
+	// Each caller calls each service once to open it.
+	if sum != calls+services*callers || got[0] < calls/5 || got[0] < 2*got[2] || got[2] < 2*got[services-1] || got[services-1] <= callers {
+		t.Errorf("the services are called %d times", got)
+	}
+}
+
+func TestMixOverSockets(t *testing.T) {
+	echo, greets := serve(t, &load.Server{}), serve(t, &load.Server{Greets: true})
+	mix := &load.Mix{Services: []load.Service{
+		{Kind: load.TCP{Operation: load.Echo, Size: 10}, Address: echo}, {Kind: load.GRPC{Size: 10}, Address: serveGRPC(t)}, {Kind: load.Greeting{}, Address: greets},
+	}}
+	if r, err := load.Run(t.Context(), "", mix, load.Plan{Callers: 2, Calls: 30, Rate: 1000}); err != nil || r.Calls != 30 || r.Errors != 0 {
+		t.Errorf("%+v, %v", r, err)
+	}
+	mix.Services = append(mix.Services, load.Service{Kind: load.TCP{Operation: load.Echo, Size: 10}, Address: "127.0.0.1:1"})
+	if _, err := load.Run(t.Context(), "", mix, load.Plan{Callers: 1, Calls: 1}); err == nil || !strings.Contains(err.Error(), "service 4") {
+		t.Errorf("nobody listens, and the error is %v", err)
 	}
 }
 
