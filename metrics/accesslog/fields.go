@@ -3,14 +3,12 @@ package accesslog
 import (
 	"net/netip"
 	"slices"
-	"strings"
-	"unicode"
-	"unicode/utf8"
 
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
 
 	"github.com/hallmark-mesh/hallmark/metrics"
+	"github.com/hallmark-mesh/hallmark/metrics/printable"
 	"github.com/hallmark-mesh/hallmark/tlsctx"
 )
 
@@ -46,7 +44,7 @@ type list []zap.Field
 // text adds a text unless it is empty.
 func (l *list) text(name, value string) {
 	if value != "" {
-		*l = append(*l, zap.String(name, printable(value)))
+		*l = append(*l, zap.String(name, printable.Text(value)))
 	}
 }
 
@@ -93,7 +91,7 @@ type attributes struct {
 func (a attributes) MarshalLogObject(e zapcore.ObjectEncoder) error {
 	for _, attribute := range a.all {
 		if attribute.Provenance == a.of {
-			e.AddString(attribute.Name, printable(attribute.Value))
+			e.AddString(attribute.Name, printable.Text(attribute.Value))
 		}
 	}
 	return nil
@@ -120,9 +118,9 @@ func (l *list) outcome(o *metrics.Outcome) {
 	if o.Reason == "" {
 		return
 	}
-	*l = append(*l, zap.String("hallmark.outcome", printable(o.Reason)), zap.String("response_flags", o.Flag.String()))
+	*l = append(*l, zap.String("hallmark.outcome", printable.Text(o.Reason)), zap.String("response_flags", o.Flag.String()))
 	if o.Reason != metrics.ReasonOK {
-		*l = append(*l, zap.String("error.type", printable(o.Reason)))
+		*l = append(*l, zap.String("error.type", printable.Text(o.Reason)))
 	}
 	if o.Err != nil {
 		l.text("error.message", o.Err.Error())
@@ -135,41 +133,4 @@ func (l *list) trace(t tlsctx.Traceparent) {
 		text := t.String() // version-traceid-spanid-flags
 		*l = append(*l, zap.String("trace_id", text[3:35]), zap.String("span_id", text[36:52]))
 	}
-}
-
-// maxText bounds a text, in bytes.
-const maxText = 2 << 10
-
-// printable makes a text fit for one line on any terminal, whatever a peer may
-// have got into it: bounded, valid UTF-8, without control or format characters.
-func printable(text string) string {
-	if plain(text) {
-		return text
-	}
-	if len(text) > maxText {
-		text = strings.ToValidUTF8(text[:maxText], "") + "…"
-	}
-	return strings.Map(func(r rune) rune {
-		switch {
-		case r == '\n':
-			return ' ' // errors.Join puts each error on a line
-		case r == utf8.RuneError || !unicode.IsPrint(r):
-			return unicode.ReplacementChar
-		default:
-			return r
-		}
-	}, text)
-}
-
-// plain is the quick answer for what is almost always the case.
-func plain(text string) bool {
-	if len(text) > maxText {
-		return false
-	}
-	for i := range len(text) {
-		if text[i] < 0x20 || text[i] > 0x7e {
-			return false
-		}
-	}
-	return true
 }

@@ -1,16 +1,15 @@
 package accesslog
 
 import (
-	"fmt"
 	"net"
 	"net/http"
 	"strconv"
-	"strings"
 
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
 
 	"github.com/hallmark-mesh/hallmark/metrics"
+	"github.com/hallmark-mesh/hallmark/metrics/printable"
 	"github.com/hallmark-mesh/hallmark/tlsctx"
 )
 
@@ -106,8 +105,7 @@ func (l *list) request(e *metrics.RequestEvent) {
 	if port != 0 {
 		*l = append(*l, zap.Int("server.port", port))
 	}
-	path, _, _ := strings.Cut(e.Path, "?")
-	l.text("url.path", escape(path))
+	l.text("url.path", printable.Path(e.Path))
 	*l = append(*l, zap.String("network.transport", "tcp"), zap.String("network.protocol.name", "http"))
 	switch e.Protocol {
 	case tlsctx.HTTP1:
@@ -138,26 +136,4 @@ func (l *list) answer(e *metrics.RequestEvent) {
 		*l = append(*l, zap.Duration("hallmark.first_byte", e.FirstByte))
 	}
 	*l = append(*l, zap.Int("hallmark.attempts", e.Attempts))
-}
-
-// escape makes a path fit for a log without making it another: what is not
-// printable ASCII is percent-encoded, as in a URL.
-func escape(path string) string {
-	printable := func(b byte) bool { return b > 0x20 && b < 0x7f }
-	plain := len(path) <= maxText
-	for i := 0; plain && i < len(path); i++ {
-		plain = printable(path[i])
-	}
-	if plain {
-		return path
-	}
-	var b strings.Builder
-	for i := 0; i < len(path) && b.Len() < maxText-2; i++ {
-		if printable(path[i]) {
-			b.WriteByte(path[i])
-		} else {
-			fmt.Fprintf(&b, "%%%02X", path[i])
-		}
-	}
-	return b.String()
 }

@@ -14,6 +14,7 @@ import (
 	"go.uber.org/zap/zapcore"
 
 	"github.com/hallmark-mesh/hallmark/metrics"
+	"github.com/hallmark-mesh/hallmark/metrics/printable"
 	"github.com/hallmark-mesh/hallmark/tlsctx"
 )
 
@@ -96,7 +97,7 @@ func TestGRPCLine(t *testing.T) {
 
 // TestRequestText has a client choose everything that it can.
 func TestRequestText(t *testing.T) {
-	evil := "\n\x1b[31m\u202e\xff\"," + strings.Repeat("\x00", 2*maxText)
+	evil := "\n\x1b[31m\u202e\xff\"," + strings.Repeat("\x00", 2*printable.Max)
 	e := get()
 	e.Method, e.Authority, e.Path, e.Upgrade = evil, evil, "/"+evil, evil
 	for _, format := range []Format{JSON, Console} {
@@ -105,16 +106,6 @@ func TestRequestText(t *testing.T) {
 		if !ok || strings.ContainsAny(line, "\n\r\x1b\u202e\x00") || !utf8.ValidString(line) {
 			t.Errorf("%s: %.1000q", format, text)
 		}
-	}
-	for path, want := range map[string]string{
-		"/a b\n": "/a%20b%0A", "/%20/": "/%20/", "/ü": "/%C3%BC", "": "", "/\x7f": "/%7F",
-	} {
-		if got := escape(path); got != want {
-			t.Errorf("%q became %q, want %q", path, got, want)
-		}
-	}
-	if n := len(escape(evil)); n > maxText {
-		t.Errorf("a long path takes %d bytes", n)
 	}
 }
 
@@ -174,27 +165,6 @@ func TestRequestFilters(t *testing.T) {
 			})
 		})
 	}
-}
-
-// FuzzEscape wants a path that is fit for a terminal, whatever it was.
-func FuzzEscape(f *testing.F) {
-	for _, path := range []string{"/a b\n", "/%20/", "/ü", "", "/\x7f\xff", "/" + strings.Repeat("\x00", maxText)} {
-		f.Add(path)
-	}
-	f.Fuzz(func(t *testing.T, path string) {
-		got := escape(path)
-		if len(got) > maxText {
-			t.Errorf("%d bytes", len(got))
-		}
-		for i := range len(got) {
-			if got[i] <= ' ' || got[i] > '~' {
-				t.Fatalf("%q became %q", path, got)
-			}
-		}
-		if !strings.ContainsFunc(path, func(r rune) bool { return r <= ' ' || r > '~' }) && len(path) <= maxText && got != path {
-			t.Errorf("%q became %q", path, got)
-		}
-	})
 }
 
 // BenchmarkRequested writes the line of a request, or decides against it.
