@@ -141,6 +141,7 @@ func (c *Connection) SetProtocol(protocol tlsctx.Protocol, how string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.info.Protocol, c.info.How = protocol, how
+	c.series.speak(protocol)
 }
 
 // SetUpstream says which address was dialled.

@@ -162,6 +162,7 @@ func (q *Requests) at(grpc bool, end time.Time) *resolved {
 		key := own.combination(q.info.Reporter, q.info.Peer, q.info.Service)
 		key.protocol = protocol
 		at = &resolved{own, q.r.traffic.get(key, own.rules, end), end}
+		at.series.meet(q.info.Peer)
 		kind.Store(at)
 	}
 	return at

@@ -53,6 +53,7 @@ type series struct {
 	created  time.Time
 	used     atomic.Int64 // when last, in Unix nanoseconds: a request, or a connection that opened or closed
 	rendered atomic.Pointer[rendered]
+	known    atomic.Pointer[known] // of the peer that was met last
 
 	// Of requests; nil of connections. Nobody says when requests end for good:
 	// one that comes when the series is gone gets another.
@@ -64,6 +65,7 @@ type series struct {
 	closed         [flags]atomic.Uint64
 	sent, received atomic.Uint64 // upstream, and back
 	open           atomic.Int64
+	spoken         atomic.Pointer[tlsctx.Protocol] // the last that was detected
 }
 
 func newTraffic(r *Recorder, linkerd bool) *traffic {
@@ -80,7 +82,10 @@ func newTraffic(r *Recorder, linkerd bool) *traffic {
 
 // begin counts a connection that opens.
 func (t *traffic) begin(info *ConnectionInfo, own *own) *series {
-	return t.get(own.combination(info.Reporter, info.Peer, info.Service), own.rules, info.Start)
+	s := t.get(own.combination(info.Reporter, info.Peer, info.Service), own.rules, info.Start)
+	s.meet(info.Peer)
+	s.speak(info.Protocol)
+	return s
 }
 
 // combination returns what connections with the peer are counted under.

@@ -2,7 +2,6 @@ package accesslog
 
 import (
 	"net"
-	"net/http"
 	"strconv"
 
 	"go.uber.org/zap"
@@ -27,7 +26,7 @@ const (
 func (l *Log) Requested(e *metrics.RequestEvent) {
 	s := l.settings.Load()
 	level := zapcore.InfoLevel
-	if failed(e) {
+	if e.Failed() {
 		level = zapcore.WarnLevel
 	}
 	if !s.Level.Enabled(level) || !l.wants(s, e, level) {
@@ -50,25 +49,6 @@ func (l *Log) wants(s *Settings, e *metrics.RequestEvent, level zapcore.Level) b
 		return true
 	default:
 		return s.Requests != Failed && l.sampler.takes(s)
-	}
-}
-
-// failed reports whether a request failed: the proxy answered it itself, or the
-// application says that it is to blame. The gRPC statuses are those that
-// OpenTelemetry's conventions call errors of a server.
-func failed(e *metrics.RequestEvent) bool {
-	if e.Outcome.Reason != metrics.ReasonOK || e.Status >= http.StatusInternalServerError {
-		return true
-	}
-	const unknown, deadlineExceeded, unimplemented, internal, unavailable, dataLoss = 2, 4, 12, 13, 14, 15
-	if !e.IsGRPC {
-		return false
-	}
-	switch e.GRPC {
-	case unknown, deadlineExceeded, unimplemented, internal, unavailable, dataLoss:
-		return true
-	default:
-		return false
 	}
 }
 
