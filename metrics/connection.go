@@ -118,18 +118,8 @@ func (r *Recorder) OpenConnection(info ConnectionInfo) *Connection {
 	c := &Connection{r: r, id: r.ids.Add(1), own: own.peer, via: info.Via, info: info}
 	c.series = r.traffic.begin(&c.info, own)
 	r.live.add(c)
-	if len(r.sinks) > 0 {
-		c.tellOpened()
-	}
+	c.tell(time.Time{}, Outcome{})
 	return c
-}
-
-// tellOpened tells the sinks of the beginning.
-func (c *Connection) tellOpened() {
-	e := c.event(time.Now(), Outcome{})
-	for _, sink := range c.r.sinks {
-		sink.Opened(&e)
-	}
 }
 
 // ID tells the connections of one process apart.
@@ -169,17 +159,35 @@ func (c *Connection) Close(outcome Outcome) {
 	protocol, session := c.info.Protocol, c.info.Session
 	c.mu.Unlock()
 	c.r.process.closed(c.series.reporter, protocol, session, outcome.Reason)
-	if len(c.r.sinks) > 0 {
-		c.tellClosed(now, outcome)
+	c.tell(now, outcome)
+}
+
+// tell tells the sinks of the beginning, without an outcome, or of the end.
+func (c *Connection) tell(now time.Time, outcome Outcome) {
+	var e *Event
+	for i := range c.r.told {
+		sink := &c.r.told[i]
+		if sink.idle() {
+			continue
+		}
+		if e == nil {
+			e = c.made(now, outcome)
+		}
+		if outcome.Reason == "" {
+			sink.Opened(e)
+		} else {
+			sink.Closed(e)
+		}
 	}
 }
 
-// tellClosed tells the sinks of the end.
-func (c *Connection) tellClosed(now time.Time, outcome Outcome) {
-	e := c.event(now, outcome)
-	for _, sink := range c.r.sinks {
-		sink.Closed(&e)
+// made returns the event of the connection; the zero time is now.
+func (c *Connection) made(now time.Time, outcome Outcome) *Event {
+	if now.IsZero() {
+		now = time.Now()
 	}
+	e := c.event(now, outcome)
+	return &e
 }
 
 // event is what sinks are told of the connection at a time.

@@ -24,24 +24,19 @@ type Recorder struct {
 	process  *process
 	engine   engineCollector
 
-	requestSinks []RequestSink
-	events       sync.Pool // of *RequestEvent
+	told   []told
+	events sync.Pool // of *RequestEvent
 }
 
 // New returns a Recorder with a registry of its own. It refuses a table of
 // labels that makes no sense.
 func New(config Config) (*Recorder, error) {
 	r := &Recorder{
-		sinks: config.Sinks, registry: prometheus.NewRegistry(),
+		sinks: config.Sinks, told: toldOf(config.Sinks), registry: prometheus.NewRegistry(),
 		own: ownEnd{source: config.Identity}, process: newProcess(config), engine: engineCollector{names: newEngineNames()},
 	}
 	if err := r.Apply(config.Rules); err != nil {
 		return nil, err
-	}
-	for _, sink := range config.Sinks {
-		if s, ok := sink.(RequestSink); ok {
-			r.requestSinks = append(r.requestSinks, s)
-		}
 	}
 	r.traffic = newTraffic(r, config.Linkerd)
 	all := append(r.process.collectors(), r.traffic, &r.engine, newIdentityCollector(config.Identity),

@@ -139,9 +139,7 @@ func (q *Requests) Record(req Request) {
 	if req.Outcome.Reason != ReasonOK {
 		q.r.process.httpFailures.inc(openKey{string(q.info.Reporter), req.Outcome.Reason})
 	}
-	if len(q.r.requestSinks) > 0 {
-		q.tell(&req, at.own.peer)
-	}
+	q.tell(&req, at.own.peer)
 }
 
 // Messages counts gRPC messages of a stream that goes on, so that one which lives
@@ -194,14 +192,29 @@ type RequestEvent struct {
 
 // tell tells the sinks of a request.
 func (q *Requests) tell(req *Request, own *tlsctx.Peer) {
+	var e *RequestEvent
+	for i := range q.r.told {
+		sink := &q.r.told[i]
+		if sink.requests == nil || sink.idle() {
+			continue
+		}
+		if e == nil {
+			e = q.event(req, own)
+		}
+		sink.requests.Requested(e)
+	}
+	if e != nil {
+		*e = RequestEvent{}
+		q.r.events.Put(e)
+	}
+}
+
+// event returns what the sinks are told, out of the pool.
+func (q *Requests) event(req *Request, own *tlsctx.Peer) *RequestEvent {
 	e, _ := q.r.events.Get().(*RequestEvent)
 	if e == nil {
 		e = new(RequestEvent)
 	}
 	e.RequestsInfo, e.Request, e.Own = q.info, *req, own
-	for _, sink := range q.r.requestSinks {
-		sink.Requested(e)
-	}
-	*e = RequestEvent{}
-	q.r.events.Put(e)
+	return e
 }

@@ -18,6 +18,33 @@ type Sink interface {
 	Closed(e *Event)
 }
 
+// Idler is a [Sink] that can say that it wants nothing now: for as long, no event
+// is made for it.
+type Idler interface {
+	// Idle is asked for every connection and request: it is to cost nothing.
+	Idle() bool
+}
+
+// told is a sink with what else it is.
+type told struct {
+	Sink
+	idler    Idler       // or nil
+	requests RequestSink // or nil
+}
+
+// idle reports whether the sink wants nothing now.
+func (t *told) idle() bool { return t.idler != nil && t.idler.Idle() }
+
+func toldOf(sinks []Sink) []told {
+	all := make([]told, len(sinks))
+	for i, sink := range sinks {
+		all[i].Sink = sink
+		all[i].idler, _ = sink.(Idler)
+		all[i].requests, _ = sink.(RequestSink)
+	}
+	return all
+}
+
 // Event is what a [Sink] is told.
 type Event struct {
 	// ConnectionInfo is what was known when the guard opened, with what was

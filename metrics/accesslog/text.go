@@ -9,6 +9,7 @@ import (
 
 	"github.com/hallmark-mesh/hallmark/metrics"
 	"github.com/hallmark-mesh/hallmark/metrics/accesslog/line"
+	"github.com/hallmark-mesh/hallmark/metrics/printable"
 	"github.com/hallmark-mesh/hallmark/tlsctx"
 )
 
@@ -314,16 +315,16 @@ func proved(p *tlsctx.Peer, name string) string {
 
 // quotable makes a text fit for a line, in quotes as well.
 func quotable(text string) string {
-	text = printable(text)
+	text = printable.Text(text)
 	if !strings.ContainsAny(text, `"\`) {
 		return text
 	}
 	return strings.NewReplacer(`"`, `\"`, `\`, `\\`).Replace(text)
 }
 
-// word is escape for a text that has quotes or spaces around it.
+// word is [printable.Escape] for a text that has quotes or spaces around it.
 func word(text string) string {
-	text = escape(text)
+	text = printable.Escape(text)
 	if !strings.ContainsAny(text, `"\`) {
 		return text
 	}

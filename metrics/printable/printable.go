@@ -49,25 +49,30 @@ func isPlain(text string) bool {
 	return true
 }
 
-// Path makes the path of a request fit to be shown without making it another:
-// what is not printable ASCII is percent-encoded, as in a URL. The query is left
-// out: it is where tokens and names of people are.
+// Path makes the path of a request fit to be shown, as [Escape] does. The query is
+// left out: it is where tokens and names of people are.
 func Path(path string) string {
 	path, _, _ = strings.Cut(path, "?")
+	return Escape(path)
+}
+
+// Escape makes a part of a URL fit to be shown without making it another: what is
+// not printable ASCII is percent-encoded. It is bounded by [Max].
+func Escape(text string) string {
 	printable := func(b byte) bool { return b > 0x20 && b < 0x7f }
-	plain := len(path) <= Max
-	for i := 0; plain && i < len(path); i++ {
-		plain = printable(path[i])
+	plain := len(text) <= Max
+	for i := 0; plain && i < len(text); i++ {
+		plain = printable(text[i])
 	}
 	if plain {
-		return path
+		return text
 	}
 	var b strings.Builder
-	for i := 0; i < len(path) && b.Len() < Max-2; i++ {
-		if printable(path[i]) {
-			b.WriteByte(path[i])
+	for i := 0; i < len(text) && b.Len() < Max-2; i++ {
+		if printable(text[i]) {
+			b.WriteByte(text[i])
 		} else {
-			fmt.Fprintf(&b, "%%%02X", path[i])
+			fmt.Fprintf(&b, "%%%02X", text[i])
 		}
 	}
 	return b.String()
