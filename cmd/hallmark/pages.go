@@ -31,6 +31,7 @@ func (s *sidecar) openPages(ctx context.Context, sockets *accept.Sockets) (*page
 	operator := admin.Operator(admin.OperatorConfig{
 		Version: version, Metrics: s.record.Handler(), Ready: s.proxy.Ready,
 		Config: s.showConfig, Sessions: s.showSessions, PProf: spec.Admin.PProf,
+		Stat: s.showStat(), Tap: s.openTap,
 	})
 	for _, port := range []struct {
 		what, address string

@@ -10,6 +10,7 @@ import (
 
 	"github.com/hallmark-mesh/hallmark/metrics"
 	"github.com/hallmark-mesh/hallmark/metrics/accesslog"
+	"github.com/hallmark-mesh/hallmark/metrics/tap"
 	"github.com/hallmark-mesh/hallmark/proxy/config"
 )
 
@@ -39,6 +40,8 @@ func (s *sidecar) openRecord(spec *config.ProxySpec) (closeRecord func(), err er
 			}
 		}
 	}
+	s.tap = new(tap.Tap)
+	record.Sinks = append(record.Sinks, s.tap)
 	if s.record, err = metrics.New(record); err != nil {
 		closeRecord()
 		return nil, err

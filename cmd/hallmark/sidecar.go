@@ -17,6 +17,7 @@ import (
 	"github.com/hallmark-mesh/hallmark/identity"
 	"github.com/hallmark-mesh/hallmark/metrics"
 	"github.com/hallmark-mesh/hallmark/metrics/accesslog"
+	"github.com/hallmark-mesh/hallmark/metrics/tap"
 	"github.com/hallmark-mesh/hallmark/proxy"
 	"github.com/hallmark-mesh/hallmark/proxy/accept"
 	"github.com/hallmark-mesh/hallmark/proxy/config"
@@ -31,6 +32,7 @@ type sidecar struct {
 	log        *zap.Logger
 	identity   *identity.Store
 	record     *metrics.Recorder
+	tap        *tap.Tap
 	access     *accesslog.Log // nil if there is none
 	proxy      *proxy.Proxy
 	pages      *pages

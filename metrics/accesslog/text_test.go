@@ -12,6 +12,7 @@ import (
 
 	"github.com/hallmark-mesh/hallmark/metrics"
 	"github.com/hallmark-mesh/hallmark/metrics/accesslog/line"
+	"github.com/hallmark-mesh/hallmark/metrics/printable"
 	"github.com/hallmark-mesh/hallmark/tlsctx"
 )
 
@@ -154,7 +155,7 @@ func FuzzText(f *testing.F) {
 // TestTextIsBounded has many operators repeat what is long.
 func TestTextIsBounded(t *testing.T) {
 	e := get()
-	e.Path = "/" + strings.Repeat("é", maxText)
+	e.Path = "/" + strings.Repeat("é", printable.Max)
 	s := requestSubject(&e)
 	got := appendLine(nil, parsed(t, strings.Repeat("ü%REQ(:PATH)%", line.MaxOperators)), &s)
 	if n := strings.Count(string(got), "ü"); len(got) > maxLine+line.MaxText || got[len(got)-1] != '\n' || n != line.MaxOperators {

@@ -184,7 +184,7 @@ func serviceOf(s *metrics.Service) string { return cmp.Or(s.Host, s.Name) }
 
 // ends fills in who called whom.
 func (f *Flow) ends(record Namer, own, peer *tlsctx.Peer, via *metrics.Session) {
-	f.Source, f.Destination = workloadOf(record, own), workloadOf(record, peer)
+	f.Source, f.Destination = selfOf(record, own), workloadOf(record, peer)
 	f.Security = f.Destination.Security
 	if f.Direction == Inbound {
 		f.Source, f.Destination = f.Destination, f.Source

@@ -13,7 +13,7 @@ import (
 )
 
 // errUnknown says that there is no such parameter.
-var errUnknown = errors.New("there is no such filter: docs/tap.md lists them")
+var errUnknown = errors.New("there is no such filter: docs/tap.md lists those that there are")
 
 // want says what a value should have been.
 func want(err error, what string) error {

@@ -115,7 +115,7 @@ func ReadStat(ctx context.Context, record *metrics.Recorder, overview *metrics.O
 	}
 	s := &Stat{
 		Time: state.At.UTC(), WindowSeconds: state.Window.Seconds(),
-		Self: workloadOf(record, record.Own()), Edges: make([]Edge, 0, len(state.Edges)),
+		Self: selfOf(record, record.Own()), Edges: make([]Edge, 0, len(state.Edges)),
 	}
 	for i := range state.Edges {
 		s.Edges = append(s.Edges, edgeOf(&state.Edges[i], &state))

@@ -78,6 +78,13 @@ func workloadOf(record Namer, p *tlsctx.Peer) Workload {
 	}
 }
 
+// selfOf says who we are.
+func selfOf(record Namer, own *tlsctx.Peer) Workload {
+	self := workloadOf(record, own)
+	self.Aware = own != nil // what we send says so
+	return self
+}
+
 // Namer names workloads, as [metrics.Recorder] does.
 type Namer interface {
 	Names(p *tlsctx.Peer) metrics.Names

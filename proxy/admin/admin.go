@@ -1,7 +1,9 @@
 package admin
 
 import (
+	"context"
 	"net/http"
+	"net/url"
 	"time"
 
 	"github.com/hallmark-mesh/hallmark/tlsctx"
@@ -38,6 +40,15 @@ type OperatorConfig struct {
 
 	// Sessions returns the open sessions with peers, up to most of them.
 	Sessions func(most int) []Session
+
+	// Stat returns who talks to whom, with what was counted within about the
+	// window before, fit for encoding/json: for /api/v1/stat.
+	Stat func(ctx context.Context, window time.Duration) (any, error)
+
+	// Tap opens a live view with the parameters of a query as its filter, for
+	// /api/v1/tap. It fails with [ErrBusy] when there are too many already; any
+	// other error says what is wrong with the parameters.
+	Tap func(filter url.Values) (Watch, error)
 
 	// PProf serves Go's profiles below /debug/pprof/.
 	PProf bool
@@ -100,6 +111,12 @@ func Operator(c OperatorConfig) http.Handler {
 			page{"/peers", "open sessions: with whom, and what is known of them", peersText(c.Sessions)},
 			page{"/peers.json", "the same as JSON", peersJSON(c.Sessions)})
 	}
+	if c.Stat != nil {
+		pages = append(pages, page{apiPrefix + "stat", "who talks to whom, at which rate, as JSON", stat(c.Stat)})
+	}
+	if c.Tap != nil {
+		pages = append(pages, page{apiPrefix + "tap", "requests and connections as they happen, as lines of JSON", tap(c.Tap)})
+	}
 	if c.Metrics != nil {
 		pages = append(pages, page{"/metrics", "metrics, for Prometheus", c.Metrics})
 	}
@@ -112,6 +129,10 @@ func Operator(c OperatorConfig) http.Handler {
 	mux.Handle("/{$}", index(c.Version, pages))
 	return local(c.Hosts, harmless(mux))
 }
+
+// apiPrefix is where programs ask. Only there queries are let through: each of its
+// handlers refuses what it does not know.
+const apiPrefix = "/api/v1/"
 
 // page is something that the operator's port shows.
 type page struct {
@@ -143,5 +164,5 @@ func ready(check func() error, say bool) http.Handler {
 func text(w http.ResponseWriter, status int, body string) {
 	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
 	w.WriteHeader(status)
-	_, _ = w.Write([]byte(body)) // who asked is gone
+	_, _ = w.Write([]byte(body)) //nolint:gosec // G705: it is plain text, and nosniff
 }

@@ -12,7 +12,8 @@ import (
 )
 
 // harmless lets through what only looks: GET and HEAD, without a body, and
-// without a query but for the two parameters that [profiles] bounds.
+// without a query but for the two parameters that [profiles] bounds, and for what
+// the API looks at.
 func harmless(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		secure(w.Header())
@@ -26,7 +27,9 @@ func harmless(next http.Handler) http.Handler {
 			text(w, http.StatusBadRequest, "no body is taken\n")
 			return
 		}
-		r.URL.RawQuery = harmlessQuery(r.URL.RawQuery)
+		if !strings.HasPrefix(r.URL.Path, apiPrefix) {
+			r.URL.RawQuery = harmlessQuery(r.URL.RawQuery)
+		}
 		next.ServeHTTP(w, r)
 	})
 }
