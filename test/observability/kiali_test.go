@@ -112,6 +112,7 @@ func kiali(t *testing.T, m *mesh) {
 			{w, c, "grpc", "0", "-"},
 			{w, c, "grpc", "12", "-"},
 			{w, "unknown.unknown", "http", "503", "UF"},
+			{w, "unknown.unknown", "http", "400", "DPE"},
 		}},
 		{"istio_request_messages_total", ends, []edge{{w, c, "grpc", "", ""}}},
 		{"istio_response_messages_total", ends, []edge{{w, c, "grpc", "", ""}}},
@@ -189,7 +190,7 @@ func istioDashboards(t *testing.T, m *mesh) {
 	const (
 		to     = `destination_workload_namespace=~"shop",destination_workload=~"cart"`
 		from   = `source_workload_namespace=~"shop",source_workload=~"web"`
-		any    = `source_workload=~".*",source_workload_namespace=~".*"`
+		anyone = `source_workload=~".*",source_workload_namespace=~".*"`
 		mutual = `connection_security_policy="mutual_tls",`
 	)
 	queries := []string{
@@ -203,15 +204,15 @@ func istioDashboards(t *testing.T, m *mesh) {
 		`sum(irate(istio_requests_total{reporter=~"destination",destination_service=~"cart",response_code!~"5.*"}[5m])) / sum(irate(istio_requests_total{reporter=~"destination",destination_service=~"cart"}[5m]))`,
 		`sum(irate(istio_tcp_received_bytes_total{reporter=~"destination",destination_service=~"redis"}[1m]))`,
 		`round(sum(irate(istio_requests_total{reporter=~"destination",` + to + `}[5m])), 0.001)`,
-		`round(sum(irate(istio_requests_total{` + mutual + to + `,reporter=~"destination",` + any + `}[5m])) by (source_workload, source_workload_namespace, response_code), 0.001)`,
-		`sum(irate(istio_requests_total{reporter=~"destination",` + mutual + to + `,response_code!~"5.*",` + any + `}[5m])) by (source_workload, source_workload_namespace) / sum(irate(istio_requests_total{reporter=~"destination",` + mutual + to + `,` + any + `}[5m])) by (source_workload, source_workload_namespace)`,
+		`round(sum(irate(istio_requests_total{` + mutual + to + `,reporter=~"destination",` + anyone + `}[5m])) by (source_workload, source_workload_namespace, response_code), 0.001)`,
+		`sum(irate(istio_requests_total{reporter=~"destination",` + mutual + to + `,response_code!~"5.*",` + anyone + `}[5m])) by (source_workload, source_workload_namespace) / sum(irate(istio_requests_total{reporter=~"destination",` + mutual + to + `,` + anyone + `}[5m])) by (source_workload, source_workload_namespace)`,
 		`round(sum(irate(istio_requests_total{` + from + `,reporter="source",destination_service=~".*"}[5m])) by (destination_service, response_code), 0.001)`,
-		`round(sum(irate(istio_tcp_received_bytes_total{reporter=~"destination",` + mutual + `destination_workload_namespace=~"data",destination_workload=~"redis",` + any + `}[1m])) by (source_workload, source_workload_namespace), 0.001)`,
+		`round(sum(irate(istio_tcp_received_bytes_total{reporter=~"destination",` + mutual + `destination_workload_namespace=~"data",destination_workload=~"redis",` + anyone + `}[1m])) by (source_workload, source_workload_namespace), 0.001)`,
 		`round(sum(irate(istio_tcp_sent_bytes_total{` + mutual + `reporter="source",source_workload_namespace=~"shop",source_workload=~"cart",destination_service=~".*"}[1m])) by (destination_service), 0.001)`,
 	}
 	for _, histogram := range []string{"istio_request_duration_milliseconds", "istio_request_bytes", "istio_response_bytes"} {
 		for _, quantile := range []string{"0.50", "0.90", "0.95", "0.99"} {
-			queries = append(queries, fmt.Sprintf(`histogram_quantile(%s, sum(irate(%s_bucket{reporter=~"destination",%s%s,%s}[1m])) by (source_workload, source_workload_namespace, le))`, quantile, histogram, mutual, to, any))
+			queries = append(queries, fmt.Sprintf(`histogram_quantile(%s, sum(irate(%s_bucket{reporter=~"destination",%s%s,%s}[1m])) by (source_workload, source_workload_namespace, le))`, quantile, histogram, mutual, to, anyone))
 		}
 	}
 	for _, query := range queries {
