@@ -32,6 +32,8 @@ type commands struct {
 	Issuer  IssuerCmd  `cmd:"" help:"Serve SPIFFE identities to the workloads of this machine, without SPIRE."`
 	Inspect InspectCmd `cmd:"" help:"Shake hands with a server and print who it is."`
 	Listen  ListenCmd  `cmd:"" help:"Accept handshakes and print who came."`
+	Stat    StatCmd    `cmd:"" help:"Show who talks to whom, at which rate and latency."`
+	Tap     TapCmd     `cmd:"" help:"Show requests and connections as they happen."`
 	Version VersionCmd `cmd:"" help:"Print the version."`
 }
 
@@ -107,6 +109,8 @@ func flagGroups() []kong.Group {
 	return []kong.Group{
 		{Key: "identity", Title: "Who we are:", Description: identityHelp},
 		{Key: "peer", Title: "How the peer is judged:"},
+		{Key: "admin", Title: "Which sidecar is asked:", Description: adminHelp},
+		{Key: "filter", Title: "What is shown:"},
 	}
 }
 
