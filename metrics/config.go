@@ -40,6 +40,10 @@ type Config struct {
 	// Sinks are told of every connection, in order.
 	Sinks []Sink
 
+	// Spans returns what became of spans. It is called for each scrape. Nil
+	// means that there are none.
+	Spans func() SpanCounts
+
 	// Rules say how labels are filled. They can be changed later, see
 	// [Recorder.Apply].
 	Rules

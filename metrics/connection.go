@@ -74,8 +74,12 @@ type ConnectionInfo struct {
 	// are the session's as well.
 	Via *Session
 
-	// Trace is the connection's trace context, or zero.
+	// Trace is the connection's trace context, or zero: that of Span, if there
+	// is one.
 	Trace tlsctx.Traceparent
+
+	// Span is told of the end, and is nil for a connection that is not sampled.
+	Span ConnectionSpan
 
 	// Start is when the connection was accepted; zero means now.
 	Start time.Time
@@ -94,6 +98,7 @@ type Connection struct {
 	series *series
 	own    *tlsctx.Peer
 	via    *Session
+	span   ConnectionSpan
 	closed atomic.Bool
 
 	mu   sync.Mutex
@@ -115,7 +120,7 @@ func (r *Recorder) OpenConnection(info ConnectionInfo) *Connection {
 		info.Session = ""
 	}
 	own := r.own.current(r.rules.Load())
-	c := &Connection{r: r, id: r.ids.Add(1), own: own.peer, via: info.Via, info: info}
+	c := &Connection{r: r, id: r.ids.Add(1), own: own.peer, via: info.Via, span: info.Span, info: info}
 	c.series = r.traffic.begin(&c.info, own)
 	r.live.add(c)
 	c.tell(time.Time{}, Outcome{})
@@ -162,7 +167,8 @@ func (c *Connection) Close(outcome Outcome) {
 	c.tell(now, outcome)
 }
 
-// tell tells the sinks of the beginning, without an outcome, or of the end.
+// tell tells the sinks of the beginning, without an outcome, or of the end, and of
+// that the span.
 func (c *Connection) tell(now time.Time, outcome Outcome) {
 	var e *Event
 	for i := range c.r.told {
@@ -178,6 +184,12 @@ func (c *Connection) tell(now time.Time, outcome Outcome) {
 		} else {
 			sink.Closed(e)
 		}
+	}
+	if c.span != nil && outcome.Reason != "" {
+		if e == nil {
+			e = c.made(now, outcome)
+		}
+		c.span.Ended(e)
 	}
 }
 

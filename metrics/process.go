@@ -26,6 +26,7 @@ type process struct {
 	reloads                             *prometheus.CounterVec
 	acceptFailures                      prometheus.Counter
 	dropped                             prometheus.CounterFunc
+	spans                               []prometheus.Collector
 	lines                               atomic.Uint64 // that were dropped outside of sinks
 }
 
@@ -63,6 +64,7 @@ func newProcess(c Config) *process {
 		Name: "hallmark_log_lines_dropped_total",
 		Help: "Lines of logs that were dropped because they could not be written in time.",
 	}, func() float64 { return float64(p.lines.Load() + droppedBy(c.Sinks)) })
+	p.spans = spanCounters(c.Spans)
 	info := prometheus.NewGaugeVec(prometheus.GaugeOpts{
 		Name: "hallmark_build_info", Help: "Always 1; the labels say what is running.",
 	}, []string{"version", "revision", "goversion"})
@@ -81,6 +83,7 @@ func (p *process) collectors() []prometheus.Collector {
 		p.build, p.overflows, p.connections.vec, p.authorizations.vec, p.limits.vec, p.httpFailures.vec,
 		p.configGeneration, p.configGood, p.configTime, p.reloads, p.dropped, p.acceptFailures,
 	}
+	own = append(own, p.spans...)
 	own = append(own, p.handshakes.collectors()...)
 	own = append(own, p.detections.collectors()...)
 	return append(own, p.life.collectors()...)

@@ -114,8 +114,12 @@ type Request struct {
 	// Attempts says how often it was sent.
 	Attempts int
 
-	// Trace is the request's trace context, or zero.
+	// Trace is the request's trace context, or zero: that of Span, if there is
+	// one.
 	Trace tlsctx.Traceparent
+
+	// Span is told of the end, and is nil for a request that is not sampled.
+	Span RequestSpan
 
 	// Outcome is how it ended. A reason that is not [ReasonOK] says that the
 	// proxy answered it itself, or that the answer did not come through:
@@ -190,7 +194,7 @@ type RequestEvent struct {
 	Own *tlsctx.Peer
 }
 
-// tell tells the sinks of a request.
+// tell tells the sinks of a request, and its span.
 func (q *Requests) tell(req *Request, own *tlsctx.Peer) {
 	var e *RequestEvent
 	for i := range q.r.told {
@@ -202,6 +206,12 @@ func (q *Requests) tell(req *Request, own *tlsctx.Peer) {
 			e = q.event(req, own)
 		}
 		sink.requests.Requested(e)
+	}
+	if req.Span != nil {
+		if e == nil {
+			e = q.event(req, own)
+		}
+		req.Span.Ended(e)
 	}
 	if e != nil {
 		*e = RequestEvent{}

@@ -71,8 +71,11 @@ type stream struct {
 	client  netip.AddrPort // who connected to us
 	local   netip.AddrPort // what it connected to
 	origin  netip.AddrPort // the client at the far end, as the peer says
-	trace   tlsctx.Traceparent
 	start   time.Time
+
+	trace tlsctx.Traceparent     // as the source of a mux session's stream says; once begun, its own
+	span  metrics.ConnectionSpan // nil unless it is sampled
+	begun bool
 
 	incoming *tunnel.Incoming // of a mux session, until it is answered
 	backend  *backend         // where it goes
@@ -220,6 +223,7 @@ func (st *stream) open(ctx context.Context, detected tlsctx.Protocol) (tunnel.Co
 	if st.backend.relays(detected) {
 		return nil, nil //nolint:nilnil // documented
 	}
+	st.begin()
 	up, err := st.backend.open(ctx, st, detected)
 	if err != nil {
 		return nil, fmt.Errorf("open: %w", err)
@@ -270,6 +274,7 @@ func (st *stream) forward(ctx context.Context, res detect.Result, record *metric
 // record opens the record of the stream, and counts it among those of its session
 // until done is called.
 func (st *stream) record(res detect.Result) (record *metrics.Connection, done func()) {
+	st.begin()
 	s := st.side
 	via, done := st.session, func() {}
 	if st.up != nil && st.up.via != nil {
@@ -277,7 +282,7 @@ func (st *stream) record(res detect.Result) (record *metrics.Connection, done fu
 	}
 	info := metrics.ConnectionInfo{
 		Reporter: s.reporter, Listener: s.name, Peer: st.peer, Session: st.peer.Session,
-		Client: st.client, Local: st.local, Origin: st.origin, Trace: st.trace, Start: st.start,
+		Client: st.client, Local: st.local, Origin: st.origin, Trace: st.trace, Span: st.span, Start: st.start,
 		Protocol: res.Protocol, How: string(res.How),
 	}
 	if st.backend != nil {

@@ -98,7 +98,7 @@ func (p *Proxy) remote(pl *plan, r *config.Outbound) (*remote, error) {
 	}
 	spec := pl.config.Proxy.Spec
 	return &remote{
-		proxy: p, plan: pl, name: r.Name, spec: r.Spec, same: string(text), expect: Expected(r.Spec.Expect),
+		proxy: p, plan: pl, name: r.Name, spec: r.Spec, same: string(text), expect: expected(r.Spec.Expect),
 		where: where,
 		dialer: &dial.Dialer{
 			Timeout: spec.Timeouts.Dial,
@@ -107,9 +107,8 @@ func (p *Proxy) remote(pl *plan, r *config.Outbound) (*remote, error) {
 	}, nil
 }
 
-// Expected takes the identities that the other side may have, and nobody if there
-// are none.
-func Expected(list []config.Expectation) tlsctx.Authorizer {
+// expected takes the identities that a server may have.
+func expected(list []config.Expectation) tlsctx.Authorizer {
 	var some []tlsctx.Authorizer
 	for _, e := range list {
 		switch {
@@ -132,7 +131,7 @@ func (r *remote) open(ctx context.Context, st *stream, detected tlsctx.Protocol)
 		return nil, err
 	}
 	if r.kind(st.backend) == tlsctx.Raw {
-		return r.openRaw(ctx, addresses, detected)
+		return r.openRaw(ctx, addresses, detected, st.trace)
 	}
 	order := r.dialer.Order(addresses)
 	if up := r.openWarm(ctx, st, order[0], detected); up != nil {
@@ -143,10 +142,12 @@ func (r *remote) open(ctx context.Context, st *stream, detected tlsctx.Protocol)
 	})
 	if only, ok := errors.AsType[*notShared](err); ok {
 		r.noStreams.Store(time.Now().Add(plainFor).UnixNano())
-		if up := only.take(); up != nil {
-			return up, nil
+		if !st.trace.Sampled() { // the handshake is over, and has not said so
+			if up := only.take(); up != nil {
+				return up, nil
+			}
 		}
-		return r.openRaw(ctx, addresses, detected)
+		return r.openRaw(ctx, addresses, detected, st.trace)
 	}
 	if err != nil {
 		return nil, err
@@ -180,9 +181,9 @@ func (r *remote) kind(b *backend) tlsctx.Session {
 	}
 }
 
-// openRaw opens a TLS connection for one stream.
-func (r *remote) openRaw(ctx context.Context, addresses []string, detected tlsctx.Protocol) (*upstream, error) {
-	conn, session, err := r.connect(ctx, addresses, detected, tlsctx.Raw)
+// openRaw opens a TLS connection for one stream, whose trace the handshake tells.
+func (r *remote) openRaw(ctx context.Context, addresses []string, detected tlsctx.Protocol, trace tlsctx.Traceparent) (*upstream, error) {
+	conn, session, err := r.connect(ctx, addresses, detected, trace, tlsctx.Raw)
 	if err != nil {
 		return nil, err
 	}
@@ -215,7 +216,7 @@ func (c *ownConn) Close() error {
 }
 
 // connect dials and shakes hands as a client.
-func (r *remote) connect(ctx context.Context, addresses []string, detected tlsctx.Protocol, kinds ...tlsctx.Session) (*tlsctx.Conn, *liveSession, error) {
+func (r *remote) connect(ctx context.Context, addresses []string, detected tlsctx.Protocol, trace tlsctx.Traceparent, kinds ...tlsctx.Session) (*tlsctx.Conn, *liveSession, error) {
 	timeouts := r.plan.config.Proxy.Spec.Timeouts
 	ctx, cancel := context.WithTimeout(ctx, timeouts.Dial+timeouts.Handshake)
 	defer cancel()
@@ -225,6 +226,7 @@ func (r *remote) connect(ctx context.Context, addresses []string, detected tlsct
 	}
 	shake := clientConfig(r.plan, &r.spec, snapshot.ID().TrustDomain(), r.expect)
 	shake.Source, shake.Sessions, shake.Detected = identity.Static{Current: snapshot}, kinds, detected
+	shake.Trace = trace
 	dialer := tlsctx.Dialer{
 		Config: shake,
 		Dial:   func(ctx context.Context, _, _ string) (net.Conn, error) { return r.dialer.Dial(ctx, addresses) },
@@ -271,7 +273,7 @@ func clientConfig(pl *plan, spec *config.OutboundSpec, own spiffeid.TrustDomain,
 func ClientConfig(c *config.Config, out *config.Outbound, source *identity.Snapshot) tlsctx.ClientConfig {
 	pl := &plan{config: c, disclosure: disclosure(c.Proxy.Spec.Disclosure)}
 	pl.templates, pl.attested = trustDomains(c.Proxy.Spec.TrustDomains)
-	shake := clientConfig(pl, &out.Spec, source.ID().TrustDomain(), Expected(out.Spec.Expect))
+	shake := clientConfig(pl, &out.Spec, source.ID().TrustDomain(), expected(out.Spec.Expect))
 	shake.Source = identity.Static{Current: source}
 	return shake
 }

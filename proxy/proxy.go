@@ -18,6 +18,7 @@ import (
 
 	"github.com/hallmark-mesh/hallmark/identity"
 	"github.com/hallmark-mesh/hallmark/metrics"
+	"github.com/hallmark-mesh/hallmark/metrics/trace"
 	"github.com/hallmark-mesh/hallmark/proxy/accept"
 	"github.com/hallmark-mesh/hallmark/proxy/config"
 	"github.com/hallmark-mesh/hallmark/proxy/detect"
@@ -28,7 +29,7 @@ import (
 	"github.com/hallmark-mesh/hallmark/tlsctx"
 )
 
-// Options are what a [Proxy] is made of. All are required.
+// Options are what a [Proxy] is made of. All are required but Trace.
 type Options struct {
 	// Identity is where our own identity comes from.
 	Identity *identity.Store
@@ -39,6 +40,9 @@ type Options struct {
 	// Record is told of what happens.
 	Record *metrics.Recorder
 
+	// Trace makes spans of what happens. Nil makes none.
+	Trace *trace.Tracer
+
 	// Log is for the process's own doings.
 	Log *zap.Logger
 }
@@ -48,6 +52,7 @@ type Proxy struct {
 	identity *identity.Store
 	sockets  *accept.Sockets
 	record   *metrics.Recorder
+	trace    *trace.Tracer // or nil
 	log      *zap.Logger
 	sampled  *zap.Logger // for what a peer can cause as often as it likes
 
@@ -89,7 +94,7 @@ const h2Memory = 256 << 20
 // New returns a proxy that does nothing yet: [Proxy.Apply] gives it listeners.
 func New(o Options) *Proxy {
 	p := &Proxy{
-		identity: o.Identity, sockets: o.Sockets, record: o.Record, log: o.Log,
+		identity: o.Identity, sockets: o.Sockets, record: o.Record, trace: o.Trace, log: o.Log,
 		sampled: o.Log.WithOptions(zap.WrapCore(func(c zapcore.Core) zapcore.Core {
 			return zapcore.NewSamplerWithOptions(c, time.Second, 10, 100)
 		})),

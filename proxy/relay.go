@@ -70,6 +70,9 @@ func (l *listener) relayConfig(spoken tlsctx.Protocol) http.Config {
 		H2: s.plan.h2(),
 	}
 	c.H2.ConnectProtocol = true
+	if l.proxy.trace != nil {
+		c.Trace = l.traced
+	}
 	h := &s.plan.config.Proxy.Spec.HTTP
 	c.Via = h.Via
 	c.Timeouts = http.Timeouts{
@@ -199,16 +202,16 @@ func (l *listener) requested(r *http.Record) {
 		return
 	}
 	requests, ok := r.Labels.(*metrics.Requests)
-	if !ok { // it was answered before it went anywhere
-		b, _ := l.side.Load().route(r.Source.Peer) // what it was for is known, perhaps
-		requests = from.requests(b)
+	if !ok { // it was answered before it was known where it goes
+		requests = from.requests(nil)
 	}
 	requests.Record(metrics.Request{
 		Method: r.Method, Authority: r.Authority, Path: r.Path, Protocol: from.spoken, Upgrade: r.Protocol,
 		Client: r.Source.Client, Local: r.Source.Local, Upstream: r.Upstream,
 		Status: r.Status, IsGRPC: r.IsGRPC, GRPC: r.GRPC,
 		RequestBytes: r.RequestBytes, ResponseBytes: r.ResponseBytes,
-		RequestMessages: r.RequestMessages, ResponseMessages: r.ResponseMessages, Trace: r.Trace,
+		RequestMessages: r.RequestMessages, ResponseMessages: r.ResponseMessages,
+		Trace: r.Trace, Span: spanOf(r.Span),
 		Start: r.Start, Duration: r.Duration, FirstByte: r.FirstByte, Attempts: r.Attempts,
 		Outcome: outcomeOfRequest(r),
 	})

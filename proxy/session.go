@@ -92,7 +92,7 @@ func (p *Proxy) openSession(ctx context.Context, key sessionKey) (*sharedSession
 	if key.messages {
 		want, kinds = tlsctx.H2, []tlsctx.Session{tlsctx.H2, tlsctx.Mux, tlsctx.Raw}
 	}
-	conn, session, err := r.connect(ctx, []string{key.address}, key.detected, kinds...)
+	conn, session, err := r.connect(ctx, []string{key.address}, key.detected, tlsctx.Traceparent{}, kinds...)
 	if err != nil {
 		return nil, err
 	}

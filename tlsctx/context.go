@@ -1,6 +1,7 @@
 package tlsctx
 
 import (
+	"encoding/hex"
 	"errors"
 	"fmt"
 
@@ -72,7 +73,11 @@ func (t Traceparent) String() string {
 	if t.IsZero() {
 		return ""
 	}
-	return fmt.Sprintf("00-%x-%x-%02x", t.TraceID, t.SpanID, t.Flags)
+	var text [55]byte
+	b := append(text[:0], "00-"...)
+	b = append(hex.AppendEncode(b, t.TraceID[:]), '-')
+	b = append(hex.AppendEncode(b, t.SpanID[:]), '-')
+	return string(hex.AppendEncode(b, []byte{t.Flags}))
 }
 
 // ParseTraceparent parses the header's form of version 00, strictly.

@@ -20,7 +20,7 @@ const logPatience = 5 * time.Second
 
 // openRecord opens what is told of every connection and request.
 func (s *sidecar) openRecord(spec *config.ProxySpec) (closeRecord func(), err error) {
-	record := metrics.Config{Version: version, Revision: sourceRevision(), Identity: s.identity, Linkerd: spec.Metrics.LinkerdNames}
+	record := metrics.Config{Version: version, Revision: sourceRevision(), Identity: s.identity, Linkerd: spec.Metrics.LinkerdNames, Spans: s.trace.Counts}
 	closeRecord = func() {}
 	if output := accessOutput(spec.AccessLog.Output); output != nil {
 		s.access, err = accesslog.New(accesslog.Config{

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
-	"reflect"
 	"sync"
 	"syscall"
 	"time"
@@ -19,6 +18,7 @@ import (
 	"github.com/hallmark-mesh/hallmark/metrics"
 	"github.com/hallmark-mesh/hallmark/metrics/accesslog"
 	"github.com/hallmark-mesh/hallmark/metrics/tap"
+	"github.com/hallmark-mesh/hallmark/metrics/trace"
 	"github.com/hallmark-mesh/hallmark/proxy"
 	"github.com/hallmark-mesh/hallmark/proxy/accept"
 	"github.com/hallmark-mesh/hallmark/proxy/config"
@@ -35,11 +35,14 @@ type sidecar struct {
 	record     *metrics.Recorder
 	tap        *tap.Tap
 	access     *accesslog.Log // nil if there is none
+	trace      *trace.Tracer
 	proxy      *proxy.Proxy
 	pages      *pages
 	fixed      *config.Config // of which some settings hold until the end
 	generation uint64
 	applying   sync.Mutex
+
+	traceWarnings []string // that have been logged
 }
 
 // standardError is where the process logs to.
@@ -64,6 +67,8 @@ func (s *sidecar) run(ctx context.Context, first *config.Config) error {
 	defer closeIdentity()
 	s.identity = store
 
+	closeTrace := s.openTrace()
+	defer closeTrace()
 	closeRecord, err := s.openRecord(spec)
 	if err != nil {
 		return err
@@ -76,7 +81,7 @@ func (s *sidecar) run(ctx context.Context, first *config.Config) error {
 		return err
 	}
 	defer succession.Abandon() // nothing, once it is told that we are ready
-	s.proxy = proxy.New(proxy.Options{Identity: store, Sockets: sockets, Record: s.record, Log: s.log})
+	s.proxy = proxy.New(proxy.Options{Identity: store, Sockets: sockets, Record: s.record, Trace: s.trace, Log: s.log})
 	if err := s.start(ctx, first, sockets, succession); err != nil {
 		s.cut()
 		return err
@@ -140,7 +145,12 @@ func (s *sidecar) apply(ctx context.Context, c *config.Config) error {
 	defer s.applying.Unlock()
 	err := s.unchangeable(c)
 	if err == nil {
-		err = s.proxy.Apply(ctx, c)
+		err = s.traceBy(&c.Proxy.Spec.Tracing)
+	}
+	if err == nil {
+		if err = s.proxy.Apply(ctx, c); err != nil {
+			s.traceAsBefore()
+		}
 	}
 	if err == nil {
 		s.generation++
@@ -161,7 +171,7 @@ func (s *sidecar) unchangeable(c *config.Config) error {
 	}{
 		{"spec.metrics.listen", old.Metrics.Listen != next.Metrics.Listen},
 		{"spec.metrics.linkerdNames", old.Metrics.LinkerdNames != next.Metrics.LinkerdNames},
-		{"spec.admin", !reflect.DeepEqual(old.Admin, next.Admin)},
+		{"spec.admin", old.Admin != next.Admin},
 		{"spec.accessLog.output", old.AccessLog.Output != next.AccessLog.Output},
 		{"spec.accessLog.format", old.AccessLog.Format != next.AccessLog.Format},
 		{"spec.log", old.Log != next.Log},
@@ -238,7 +248,9 @@ func (s *sidecar) drainTime() time.Duration { return s.proxy.Config().Proxy.Spec
 func (s *sidecar) drain(end func(context.Context) bool) error {
 	ctx, cancel := context.WithTimeout(context.Background(), s.drainTime())
 	defer cancel()
-	if !end(ctx) {
+	whole := end(ctx)
+	s.flushTrace(ctx)
+	if !whole {
 		return coded(exitCut, errors.New("the time for draining was over: connections were cut"))
 	}
 	s.log.Info("ended")

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"runtime"
 	"sync"
 	"sync/atomic"
 )
@@ -149,7 +148,6 @@ func (w *Writer) run() {
 	o := output{open: w.open}
 	defer o.close()
 	for range w.wake {
-		runtime.Gosched() // those whose turn it is have lines too: one write for all
 		for {
 			lines, reopen, closed := w.take()
 			if reopen {

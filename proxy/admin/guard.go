@@ -63,19 +63,14 @@ func secure(h http.Header) {
 // local lets through who has come here knowingly. A browser on this host can be
 // led here by any page: by a name of the page's own that resolves to loopback
 // (DNS rebinding), which shows in Host, or by a link, which shows in Origin or
-// Sec-Fetch-Site. Who has shown an identity that is allowed may call the port by
-// any name: a page has no name that the port's certificate says.
+// Sec-Fetch-Site.
 func local(names []string, next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		reason, scheme := "", "http://"
-		_, known := peerOf(r)
-		if known {
-			scheme = "https://"
-		}
+		reason := ""
 		switch {
-		case !known && !isOurs(r.Host, names, r.Context().Value(http.LocalAddrContextKey)):
+		case !isOurs(r.Host, names, r.Context().Value(http.LocalAddrContextKey)):
 			reason = "the Host header names neither loopback nor the address of this port: use http://127.0.0.1, or add the name to the port's hosts"
-		case !sameOrigin(r.Header.Values("Origin"), scheme+r.Host):
+		case !sameOrigin(r.Header.Values("Origin"), r.Host):
 			reason = "the request comes from another page"
 		case !sameSite(r.Header.Values("Sec-Fetch-Site")):
 			reason = "the request comes from another site"
@@ -138,12 +133,12 @@ func isPort(text string) bool {
 
 // sameOrigin reports whether a request comes from a page of this port, or from
 // none.
-func sameOrigin(origins []string, ours string) bool {
+func sameOrigin(origins []string, host string) bool {
 	switch len(origins) {
 	case 0:
 		return true
 	case 1:
-		return strings.EqualFold(origins[0], ours)
+		return strings.EqualFold(origins[0], "http://"+host)
 	default:
 		return false
 	}

@@ -35,13 +35,9 @@ func checkOutbound(w *written, spec *OutboundSpec) {
 	}
 	checkAcceptProxyProtocol(w, spec.AcceptProxyProtocol.From)
 	for i, e := range spec.Expect {
-		path := fmt.Sprintf("spec.expect[%d]", i)
-		checkExpectation(w, path, e)
+		checkExpectation(w, fmt.Sprintf("spec.expect[%d]", i), e)
 		if slices.Contains(spec.Expect[:i], e) {
-			w.problem(path, "is given twice")
-		}
-		if !e.TrustDomain.IsZero() {
-			w.warning(path+".trustDomain", "any workload of %s can be the server: expect an ID or a path prefix", e.TrustDomain.Name())
+			w.problem(fmt.Sprintf("spec.expect[%d]", i), "is given twice")
 		}
 	}
 }
@@ -58,5 +54,7 @@ func checkExpectation(w *written, path string, e Expectation) {
 		w.problem(path, "has %d of id, pathPrefix and trustDomain: want exactly one", given)
 	case !e.PathPrefix.IsZero() && e.PathPrefix.Path() == "":
 		w.problem(path+".pathPrefix", "%q has no path: name the trust domain as one", e.PathPrefix)
+	case !e.TrustDomain.IsZero():
+		w.warning(path+".trustDomain", "any workload of %s can be the server: expect an ID or a path prefix", e.TrustDomain.Name())
 	}
 }

@@ -80,6 +80,8 @@ func scalarName(typ reflect.Type, f field) string {
 		return "duration"
 	case "config.Quantity":
 		return "bytes"
+	case "config.Ratio":
+		return "0 to 1"
 	case "spiffeid.ID":
 		return "SPIFFE ID"
 	case "spiffeid.TrustDomain":

@@ -37,6 +37,7 @@ func text[T any](parse func(string) (T, error), format func(T) string) scalar {
 const (
 	tagString = "!!str"
 	tagInt    = "!!int"
+	tagFloat  = "!!float"
 	tagBool   = "!!bool"
 	tagNull   = "!!null"
 )
@@ -53,6 +54,10 @@ func scalarOf(t reflect.Type) (scalar, bool) {
 	case reflect.TypeFor[Quantity]():
 		s := text(ParseQuantity, Quantity.String)
 		s.tags = []string{tagString, tagInt}
+		return s, true
+	case reflect.TypeFor[Ratio]():
+		s := text(ParseRatio, func(r Ratio) string { return string(r) })
+		s.tags = []string{tagString, tagInt, tagFloat}
 		return s, true
 	case reflect.TypeFor[spiffeid.ID]():
 		return text(spiffeid.FromString, spiffeid.ID.String), true

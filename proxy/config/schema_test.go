@@ -161,6 +161,8 @@ func scalarSchema(typ reflect.Type, f field) object {
 		return pattern(`^(0|([0-9]+(\.[0-9]*)?(ns|us|µs|ms|s|m|h))+)$`)
 	case reflect.TypeFor[Quantity]():
 		return object{"anyOf": []any{pattern(`^[0-9]+(k|M|G|Ki|Mi|Gi)?$`), object{"type": "integer", "minimum": 0}}}
+	case reflect.TypeFor[Ratio]():
+		return object{"anyOf": []any{object{"type": "number", "minimum": 0, "maximum": 1}, pattern(`^[0-9.eE+-]*$`)}}
 	case reflect.TypeFor[spiffeid.ID]():
 		return pattern(`^spiffe://[a-z0-9._-]+(/[A-Za-z0-9._-]+)*$`)
 	case reflect.TypeFor[spiffeid.TrustDomain]():

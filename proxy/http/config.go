@@ -41,6 +41,12 @@ type Config struct {
 	// down. Nil counts none. Relays may share it.
 	InFlight *atomic.Int64
 
+	// Trace returns what trace a request belongs to, and its span if it is
+	// followed, else nil: once, when its head has been read and stripped of
+	// what is not for clients to say. It may change the request's fields, and
+	// must not block. Nil means to go by traceparent and to follow none.
+	Trace func(r *message.Request, source *Source, start time.Time) (tlsctx.Traceparent, Span)
+
 	// Messages is told of the messages of a gRPC request that goes on: of its
 	// labels ([Choice.Labels]), and how many have come through since it was
 	// told last, about once a second if there are any. What it is told of is
@@ -113,6 +119,13 @@ type Limits struct {
 
 	// Attempts is how often a request is sent at the most (3).
 	Attempts int
+}
+
+// Span is a request that is followed.
+type Span interface {
+	// Resend is told that an attempt has failed, and why, before the request
+	// is sent again. It may change the fields.
+	Resend(r *message.Request, why Reason)
 }
 
 // Ask is what [Config.Open] is asked.

@@ -91,9 +91,10 @@ type exchange struct {
 	// For another attempt.
 	replay     []byte
 	replayable bool
-	resent     bool  // sent again although it may have been acted on
-	sent       int64 // bytes of the request that left by this attempt
-	credited   int64 // bytes that the client has got credit for
+	resent     bool   // sent again although it may have been acted on
+	why        Reason // the attempt before has failed
+	sent       int64  // bytes of the request that left by this attempt
+	credited   int64  // bytes that the client has got credit for
 
 	begun     bool     // the final response's head has been passed on
 	tunnel    bool     // and what follows is a tunnel
@@ -165,6 +166,7 @@ func (x *exchange) release() {
 	x.up, x.flowing, x.cancel = nil, false, nil
 	x.ended, x.endGiven, x.trailer = false, false, x.trailer[:0]
 	x.replay, x.replayable, x.resent, x.sent, x.credited = x.replay[:0], false, false, 0, 0
+	x.why = ""
 	x.last = false
 	x.begun, x.tunnel, x.respEnded, x.finished, x.failing, x.interim, x.moved = false, false, false, false, nil, 0, 0
 	x.down2.release()
@@ -185,10 +187,15 @@ func (x *exchange) start(end bool) {
 	x.ended = end
 	x.record = Record{
 		Source: x.source, Method: r.Method, Authority: r.Authority, Path: r.Path, Protocol: r.Protocol,
-		IsGRPC: r.GRPC(), GRPC: -1, Start: time.Now(), Trace: traceOf(r.Fields),
+		IsGRPC: r.GRPC(), GRPC: -1, Start: time.Now(),
 	}
 	r.Fields = x.relay.fields.strip(r.Fields)
 	x.relay.fields.set(r, x.told)
+	if trace := x.relay.config.Trace; trace != nil {
+		x.record.Trace, x.record.Span = trace(r, x.source, x.record.Start)
+	} else {
+		x.record.Trace = traceOf(r.Fields)
+	}
 	if x.relay.config.Via {
 		x.via(r)
 	}
@@ -302,7 +309,11 @@ func (x *exchange) sendOn(choice Choice, up attempt, flush bool) {
 	end := x.ended && x.queue.Len() == 0 && len(x.trailer) == 0
 	x.endGiven = end
 	x.limit(choice)
+	span, again, why := x.record.Span, x.record.Attempts > 1, x.why
 	x.mu.Unlock()
+	if span != nil && again {
+		span.Resend(x.request(), why)
+	}
 	if f := up.request(x.request(), end); f != nil {
 		x.upClosed(up, f)
 		return

@@ -45,8 +45,9 @@ type Record struct {
 	// Upstream is the address that it was sent to last, or zero.
 	Upstream netip.AddrPort
 
-	// Trace is the trace context that it came with, or zero.
+	// Trace is its trace context, and Span its span: see [Config.Trace].
 	Trace tlsctx.Traceparent
+	Span  Span
 
 	// Attempts says how often it was sent.
 	Attempts int

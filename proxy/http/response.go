@@ -259,7 +259,7 @@ func (x *exchange) mayRetry(f *Failure) bool {
 // again makes another attempt, with all that came of the request so far. The lock
 // is held, and released.
 func (x *exchange) again(f *Failure) {
-	x.resent = x.resent || !f.Unprocessed
+	x.resent, x.why = x.resent || !f.Unprocessed, f.Reason
 	x.queue.Clear()
 	for rest := x.replay; len(rest) > 0; {
 		chunk, n := h2.ChunkOf(rest)
