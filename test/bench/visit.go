@@ -150,7 +150,9 @@ func cpu(pair *contenders.Pair) (out, in time.Duration, err error) {
 	if out, err = proc.CPU(pair.Outbound.Pid()); err != nil {
 		return 0, 0, err
 	}
-	in, err = proc.CPU(pair.Inbound.Pid())
+	if pair.Inbound != nil { // else one process is both
+		in, err = proc.CPU(pair.Inbound.Pid())
+	}
 	return out, in, err
 }
 
@@ -163,6 +165,9 @@ func memory(pair *contenders.Pair) (out, in, outPeak, inPeak int64, err error) {
 	if err != nil {
 		return 0, 0, 0, 0, err
 	}
-	i, err := proc.MemoryOf(pair.Inbound.Pid())
+	var i proc.Memory
+	if pair.Inbound != nil {
+		i, err = proc.MemoryOf(pair.Inbound.Pid())
+	}
 	return o.Resident, i.Resident, o.Peak, i.Peak, err
 }

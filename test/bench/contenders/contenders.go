@@ -26,7 +26,7 @@ import (
 	"github.com/hallmark-mesh/hallmark/test/components"
 )
 
-//go:embed haproxy nginx stunnel envoy hallmark
+//go:embed haproxy nginx stunnel envoy hallmark ztunnel
 var files embed.FS
 
 // Mode is the kind of traffic that a pair is configured for.
@@ -61,12 +61,13 @@ type Contender struct {
 
 // Pair is a running pair.
 type Pair struct {
-	// Addr is the address of the outbound proxy that applications connect to: of
-	// the first service, if there are several.
+	// Addr is the address of the outbound proxy that applications connect to, in
+	// the form that package load takes: of the first service, if there are several.
 	Addr string
 	// Addrs are the addresses of all services, in their order.
 	Addrs []string
-	// Outbound and Inbound are the processes; nil where there is no proxy.
+	// Outbound and Inbound are the processes; nil where there is no proxy. Inbound
+	// alone is nil where one process is both.
 	Outbound, Inbound *components.Running
 	// Startup is the time from the start of the first process until both
 	// accepted connections.
@@ -282,13 +283,18 @@ func All() (present []Contender, absent map[string]string) {
 	} else {
 		present = append(present, c)
 	}
+	if c, err := Ztunnel(); err != nil {
+		absent["ztunnel"] = err.Error()
+	} else {
+		present = append(present, c)
+	}
 	return append(present, Nginx(), Stunnel(), None()), absent
 }
 
 // Known returns every contender that there is, whether this machine has its
 // program or not, in the order in which they are shown. They cannot be started.
 func Known() []Contender {
-	all := []Contender{Hallmark(""), HallmarkBaseline(""), HAProxy(), Ghostunnel(), NetHTTP(), envoy("")}
+	all := []Contender{Hallmark(""), HallmarkBaseline(""), HAProxy(), Ghostunnel(), NetHTTP(), envoy(""), ztunnel("")}
 	return append(all, Nginx(), Stunnel(), None(), HallmarkQuiet(""), HallmarkRaw(""))
 }
 

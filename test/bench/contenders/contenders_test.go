@@ -94,8 +94,10 @@ func checkMixed(t *testing.T, c contenders.Contender) {
 	one := apps.StartNginx(t, map[string][]byte{"name": []byte("one")})
 	two := apps.StartNginx(t, map[string][]byte{"name": []byte("two")})
 	pair := c.Start(t, contenders.Run{Mode: contenders.Mixed, Services: []contenders.Service{
-		{Mode: contenders.HTTP1, Backend: one.Addr}, {Mode: contenders.GRPC, Backend: server.Addr},
-		{Mode: contenders.TCP, Backend: redis.Addr}, {Mode: contenders.HTTP1, Backend: two.Addr},
+		{Mode: contenders.HTTP1, Backend: one.Addr},
+		{Mode: contenders.GRPC, Backend: server.Addr},
+		{Mode: contenders.TCP, Backend: redis.Addr},
+		{Mode: contenders.HTTP1, Backend: two.Addr},
 	}})
 	if len(pair.Addrs) != 4 || pair.Addr != pair.Addrs[0] {
 		t.Fatalf("the addresses are %q, the first %q", pair.Addrs, pair.Addr)

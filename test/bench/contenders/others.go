@@ -91,7 +91,7 @@ func Envoy() (Contender, error) {
 			return Contender{}, errors.New("set ENVOY to the path of its program, or run `go run ./test/components/cmd/components -bench`")
 		}
 	}
-	if _, err := os.Stat(path); err != nil {
+	if err := executable(path); err != nil {
 		return Contender{}, fmt.Errorf("ENVOY: %w", err)
 	}
 	return envoy(path), nil

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"time"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials/insecure"
@@ -29,7 +30,18 @@ func (k GRPC) String() string {
 
 // Open connects.
 func (k GRPC) Open(ctx context.Context, address string) (Caller, error) {
-	conn, err := grpc.NewClient("passthrough:///"+address, grpc.WithTransportCredentials(insecure.NewCredentials()))
+	_, host := direct(address)
+	options := []grpc.DialOption{grpc.WithTransportCredentials(insecure.NewCredentials())}
+	if host != address {
+		options = append(options, grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) {
+			conn, err := dial(ctx, address)
+			if err != nil {
+				return nil, err
+			}
+			return conn, conn.SetDeadline(time.Time{}) // the context's is for connecting
+		}))
+	}
+	conn, err := grpc.NewClient("passthrough:///"+host, options...)
 	if err != nil {
 		return nil, err
 	}

@@ -29,9 +29,10 @@ func (k HTTP1) Open(ctx context.Context, address string) (Caller, error) {
 	if err != nil {
 		return nil, err
 	}
+	_, host := direct(address)
 	return &http1Caller{
 		Conn: conn, kind: k, in: bufio.NewReaderSize(conn, 16<<10),
-		out: []byte("GET " + k.Path + " HTTP/1.1\r\nHost: " + address + "\r\n" + k.Fields + "\r\n"),
+		out: []byte("GET " + k.Path + " HTTP/1.1\r\nHost: " + host + "\r\n" + k.Fields + "\r\n"),
 	}, nil
 }
 

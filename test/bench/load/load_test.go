@@ -3,9 +3,11 @@ package load_test
 import (
 	"context"
 	"errors"
+	"io"
 	"net"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -154,6 +156,82 @@ func TestMixOverSockets(t *testing.T) {
 	mix.Services = append(mix.Services, load.Service{Kind: load.TCP{Operation: load.Echo, Size: 10}, Address: "127.0.0.1:1"})
 	if _, err := load.Run(t.Context(), "", mix, load.Plan{Callers: 1, Calls: 1}); err == nil || !strings.Contains(err.Error(), "service 4") {
 		t.Errorf("nobody listens, and the error is %v", err)
+	}
+}
+
+// socks is a SOCKS5 proxy that refuses what is not for an IPv4 address.
+func socks(t *testing.T) string {
+	t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var all sync.WaitGroup
+	all.Go(func() {
+		for {
+			conn, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			all.Go(func() {
+				defer conn.Close()
+				var greeting [3]byte
+				var request [10]byte
+				if _, err := io.ReadFull(conn, greeting[:]); err != nil || greeting != [3]byte{5, 1, 0} {
+					return
+				}
+				_, _ = conn.Write([]byte{5, 0})
+				if _, err := io.ReadFull(conn, request[:]); err != nil || [4]byte(request[:4]) != [4]byte{5, 1, 0, 1} {
+					_, _ = conn.Write([]byte{5, 8, 0, 1})
+					return
+				}
+				to, err := net.DialTCP("tcp", nil, &net.TCPAddr{IP: request[4:8], Port: int(request[8])<<8 | int(request[9])})
+				if err != nil {
+					_, _ = conn.Write([]byte{5, 5, 0, 1})
+					return
+				}
+				defer to.Close()
+				_, _ = conn.Write([]byte{5, 0, 0, 1, 0, 0, 0, 0, 0, 0})
+				back := make(chan struct{})
+				go func() {
+					defer close(back)
+					_, _ = io.Copy(conn, to)
+					conn.Close()
+				}()
+				_, _ = io.Copy(to, conn)
+				to.Close()
+				<-back
+			})
+		}
+	})
+	t.Cleanup(func() {
+		listener.Close()
+		all.Wait()
+	})
+	return listener.Addr().String()
+}
+
+func TestThroughSOCKS(t *testing.T) {
+	proxy := socks(t)
+	nginx := apps.StartNginx(t, map[string][]byte{"file": []byte("12345")})
+	for _, test := range []struct {
+		kind   load.Kind
+		target string
+	}{
+		{load.TCP{Operation: load.Echo, Size: 100}, serve(t, &load.Server{})},
+		{load.HTTP1{Path: "/file", Size: 5}, nginx.Addr},
+		{load.GRPC{Size: 100}, serveGRPC(t)},
+		{load.Greeting{}, serve(t, &load.Server{Greets: true})},
+	} {
+		r, err := load.Run(t.Context(), load.Via(proxy, test.target), test.kind, load.Plan{Callers: 2, Calls: 10})
+		if err != nil || r.Calls != 10 || r.Errors != 0 {
+			t.Errorf("%s: %+v, %v", test.kind, r, err)
+		}
+	}
+	for _, target := range []string{"127.0.0.1:1", "[::1]:1", "no-address"} {
+		if _, err := load.Run(t.Context(), load.Via(proxy, target), load.TCP{Operation: load.Echo, Size: 1}, load.Plan{Callers: 1, Calls: 1}); err == nil || !strings.Contains(err.Error(), target) {
+			t.Errorf("%s: the error is %v", target, err)
+		}
 	}
 }
 

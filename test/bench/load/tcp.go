@@ -239,18 +239,6 @@ func (k TCP) caller() *tcpCaller {
 	return c
 }
 
-// dial connects, with the context's deadline on the connection.
-func dial(ctx context.Context, address string) (net.Conn, error) {
-	conn, err := new(net.Dialer).DialContext(ctx, "tcp", address)
-	if err != nil {
-		return nil, err
-	}
-	if deadline, ok := ctx.Deadline(); ok {
-		_ = conn.SetDeadline(deadline)
-	}
-	return conn, nil
-}
-
 type tcpCaller struct {
 	net.Conn
 	kind    TCP
