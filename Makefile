@@ -68,6 +68,19 @@ bench: build benchmarked ## Measure against other proxies, side by side, for an 
 bench-quick: build benchmarked ## The same in minutes: what the bars compare, and a look at the rest
 	@$(BENCHMARK) -quick $(ARGS)
 
+.PHONY: bench-docs
+bench-docs: ## Put the tables of the last bench or bench-quick into docs/performance.md
+	@go run ./test/bench -from bin/bench/report.json -into docs/performance.md
+
+.PHONY: profile
+profile: build benchmarked ## CPU and allocation profiles of both proxies under the standard loads, into bin/profile (ARGS='-workloads connect')
+	@bin/benchmark -hallmark bin/hallmark -profile -out bin/profile $(ARGS)
+
+.PHONY: pgo
+pgo: build benchmarked ## After profile: does a build that is guided by it cost less? In turn with the usual one
+	@CGO_ENABLED=0 go build -trimpath -ldflags='-s -w' -pgo=bin/profile/merged.pprof -o bin/hallmark-pgo ./cmd/hallmark
+	@bin/benchmark -hallmark bin/hallmark-pgo -baseline bin/hallmark -contenders hallmark,hallmark-baseline -rounds 20 -measure 2s -workloads http1-64B,tcp-echo,connect $(ARGS)
+
 .PHONY: bench-micro
 bench-micro: tools ## Run Go benchmarks (BENCH=regexp COUNT=n PKG=packages), results in bin/bench.txt
 	@mkdir -p bin
