@@ -219,6 +219,7 @@ func TestThroughSOCKS(t *testing.T) {
 		target string
 	}{
 		{load.TCP{Operation: load.Echo, Size: 100}, serve(t, &load.Server{})},
+		{load.Connect{TCP: load.TCP{Operation: load.Echo, Size: 64}}, serve(t, &load.Server{})},
 		{load.HTTP1{Path: "/file", Size: 5}, nginx.Addr},
 		{load.GRPC{Size: 100}, serveGRPC(t)},
 		{load.Greeting{}, serve(t, &load.Server{Greets: true})},

@@ -78,7 +78,8 @@ type Runner struct {
 func Open(ctx context.Context, address string, kind Kind, callers int, timeout time.Duration) (*Runner, error) {
 	r := &Runner{kind: kind, address: address, callers: make([]Caller, callers)}
 	r.ctx, r.cancel = context.WithTimeout(ctx, timeout)
-	if k, ok := kind.(Connect); ok && k.Operation == Echo {
+	proxy, _ := direct(address)
+	if k, ok := kind.(Connect); ok && k.Operation == Echo && proxy == "" {
 		var err error
 		if r.crowd, err = k.crowd(address, callers); err != nil {
 			r.Close()
