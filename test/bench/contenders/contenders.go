@@ -1,7 +1,7 @@
 // Package contenders runs pairs of proxies with mutual TLS between them, each
 // configured as its own documentation advises, for benchmarks and for tests that
 // want a peer to compare with: ghostunnel, HAProxy, nginx, stunnel, a net/http
-// ReverseProxy pair, Envoy where there is one, and none at all.
+// ReverseProxy pair, Envoy and ztunnel where there is one, and none at all.
 //
 // The configurations are the files below this folder. They are alike where they
 // can be: certificates of one authority, TLS 1.3 with AES-128-GCM and without
@@ -283,6 +283,7 @@ func All() (present []Contender, absent map[string]string) {
 	} else {
 		present = append(present, c)
 	}
+	absent["linkerd2-proxy"] = errLinkerd.Error()
 	if c, err := Ztunnel(); err != nil {
 		absent["ztunnel"] = err.Error()
 	} else {

@@ -70,6 +70,12 @@ func (s side) ztunnelEnv(tb testing.TB) []string {
 	}
 }
 
+// errLinkerd says why linkerd2-proxy is not among the contenders, with a path to
+// its program or without.
+var errLinkerd = errors.New("it learns where a connection goes from the kernel alone (SO_ORIGINAL_DST), so that everything would have to run " +
+	"in a network namespace with redirection, and it forwards nothing before a control plane has given it a certificate, policy and destinations " +
+	"over gRPC. A stand-in for that which nobody has run it with would be measured along with it: LINKERD2_PROXY is not used")
+
 // executable returns an error unless the path is that of a program.
 func executable(path string) error {
 	info, err := os.Stat(path)
