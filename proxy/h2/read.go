@@ -14,7 +14,7 @@ const (
 	// cannot be waited for without a buffer, in bytes.
 	waiting = 512
 
-	// record is what it takes while much comes: a TLS record.
+	// record is what it takes while more comes: a TLS record.
 	record = 16 << 10
 
 	// maxSettings is the most SETTINGS that a frame may have.
@@ -157,21 +157,30 @@ func (in *input) fill() ([]byte, error) {
 		return in.buf.mem[:n], nil
 	}
 	if in.buf == nil {
-		size := waiting
-		if in.busy || in.awaited != nil {
-			size = record
-		}
 		if in.awaited != nil {
 			in.awaited.Await()
 		}
-		in.buf = takeBuffer(size)
+		in.buf = takeBuffer(in.room())
 	}
 	n, err := in.c.conn.Read(in.buf.mem)
 	if n == 0 && err != nil {
 		return nil, err
 	}
-	in.busy = n == len(in.buf.mem) || n == record-waiting // the rest of one
+	in.busy = n >= record || n == len(in.buf.mem) || n == record-waiting // the rest of one
 	return in.buf.mem[:n], nil
+}
+
+// room returns how large a buffer the next read is worth: where it is not held
+// while waiting, several records if the last read brought one or more.
+func (in *input) room() int {
+	switch {
+	case in.awaited != nil && in.busy:
+		return bufferSize
+	case in.awaited != nil || in.busy:
+		return record
+	default:
+		return waiting
+	}
 }
 
 // feed takes bytes, which are in buf.

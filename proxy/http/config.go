@@ -227,6 +227,10 @@ func New(config Config) *Relay {
 	return r
 }
 
+// longFrame is the longest frame that is taken from servers and from peers of our
+// own kind, which make one of a large chunk without a copy.
+const longFrame = 64 << 10
+
 // orDefault returns the default for 0, and 0 for what is negative.
 func orDefault[T ~int | ~int64](value, otherwise T) T {
 	switch {

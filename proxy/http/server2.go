@@ -1,6 +1,7 @@
 package http
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"sync"
@@ -9,6 +10,7 @@ import (
 
 	"github.com/hallmark-mesh/hallmark/proxy/h2"
 	"github.com/hallmark-mesh/hallmark/proxy/http/message"
+	"github.com/hallmark-mesh/hallmark/tlsctx"
 )
 
 // server2 is a connection from a client that speaks HTTP/2: a peer's session, or
@@ -30,6 +32,9 @@ func (r *Relay) serveH2(ctx context.Context, c *Connection) error {
 	config.Peeked = c.Peeked
 	if config.WriteTimeout == 0 {
 		config.WriteTimeout = r.config.Timeouts.Write
+	}
+	if p := c.Source.Peer; p != nil && p.Aware && p.Session == tlsctx.H2 {
+		config.MaxFrameSize = cmp.Or(config.MaxFrameSize, longFrame)
 	}
 	if config.Count == nil {
 		config.Count = func(reason h2.Reason) { r.count("h2_" + string(reason)) }

@@ -1,6 +1,7 @@
 package http
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"net"
@@ -28,6 +29,7 @@ type Session struct {
 // [Session.Close]. One goroutine reads it.
 func NewSession(conn net.Conn, config h2.Config) *Session {
 	s := &Session{address: addressOf(conn), ready: make(chan struct{}), done: make(chan struct{})}
+	config.MaxFrameSize = cmp.Or(config.MaxFrameSize, longFrame)
 	s.conn = h2.New(conn, h2.Client, config, s)
 	go func() {
 		defer close(s.done)

@@ -82,7 +82,10 @@ func TestH2spec(t *testing.T) {
 // byte.
 func TestH2specMutualTLS(t *testing.T) {
 	domain := ca.New(t, "example.org")
-	inbound := secured(t, domain, with(to(plain(t, app(t, h2specApp), tlsctx.HTTP1)), func(c *Config) { c.H2.MaxStreams = 10 }))
+	inbound := secured(t, domain, with(to(plain(t, app(t, h2specApp), tlsctx.HTTP1)), func(c *Config) {
+		c.H2.MaxStreams = 10
+		c.H2.MaxFrameSize = 16 << 10 // h2spec counts on it (4.2/3), whatever the SETTINGS say
+	}))
 	caller := identity.Static{Current: domain.Snapshot(t, "/caller", ca.Attributes(t))}
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
