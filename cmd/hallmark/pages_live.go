@@ -21,6 +21,9 @@ func (s *sidecar) showStat() func(context.Context, time.Duration) (any, error) {
 			return nil, err
 		}
 		stat.Version = version
+		if own, err := s.identity.Snapshot(); err == nil {
+			stat.Self.NotAfter = new(own.NotAfter().UTC())
+		}
 		return stat, nil
 	}
 }

@@ -1,6 +1,8 @@
 package tap
 
 import (
+	"time"
+
 	"github.com/hallmark-mesh/hallmark/metrics"
 	"github.com/hallmark-mesh/hallmark/metrics/printable"
 	"github.com/hallmark-mesh/hallmark/tlsctx"
@@ -24,6 +26,9 @@ type Workload struct {
 
 	// Aware says that it has sent a handshake context.
 	Aware bool `json:"aware"`
+
+	// NotAfter is when its certificate expires. It is given of ourselves alone.
+	NotAfter *time.Time `json:"notAfter,omitempty"`
 
 	// Attributes are what is known of it, sorted by name.
 	Attributes []Attribute `json:"attributes,omitempty"`

@@ -126,7 +126,11 @@ func Operator(c OperatorConfig) http.Handler {
 	for _, p := range pages {
 		mux.Handle(p.path, p.handler)
 	}
-	mux.Handle("/{$}", index(c.Version, pages))
+	if c.Stat != nil && c.Tap != nil {
+		servePage(mux, pages)
+	} else {
+		mux.Handle("/{$}", index(c.Version, pages))
+	}
 	return local(c.Hosts, harmless(mux))
 }
 

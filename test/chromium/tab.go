@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/chromedp/cdproto/cdp"
 	"github.com/chromedp/cdproto/emulation"
 	"github.com/chromedp/cdproto/log"
 	"github.com/chromedp/cdproto/runtime"
@@ -39,6 +40,10 @@ func (b *Browser) Open(tb testing.TB, url string) *Tab {
 	})
 	if err := chromedp.Listen(ctx, t.listen); err != nil {
 		tb.Fatalf("chromium: open a tab: %v", err)
+	}
+	// With several tabs each has the focus, as if it were the only one.
+	if _, err := chromedp.Call(ctx, emulation.SetFocusEmulationEnabled, emulation.SetFocusEmulationEnabledParams{Enabled: true}); err != nil {
+		tb.Fatalf("chromium: give a tab the focus: %v", err)
 	}
 	t.Load(url)
 	return t
@@ -132,13 +137,13 @@ func (t *Tab) Prefer(feature, value string) {
 	}
 }
 
-// Screenshot keeps a picture of the whole page among the artifacts of the test:
+// Screenshot keeps a picture of what is to be seen among the artifacts of the test:
 // `go test -artifacts` keeps them.
 func (t *Tab) Screenshot(name string) {
 	t.tb.Helper()
 	ctx, cancel := context.WithTimeout(t.ctx, patience)
 	defer cancel()
-	png, err := chromedp.Run(ctx, chromedp.FullScreenshot(100))
+	png, err := chromedp.Run(ctx, chromedp.CaptureScreenshot())
 	if err == nil {
 		err = os.WriteFile(filepath.Join(t.tb.ArtifactDir(), name+".png"), png, 0o644)
 	}
@@ -197,4 +202,23 @@ func thrown(e *runtime.ExceptionDetails) string {
 		return e.Exception.Description
 	}
 	return e.Text
+}
+
+// Pass has time pass in the page: its timers run as if the duration had passed, at
+// once. After that time stands still there, until it passes again.
+func (t *Tab) Pass(d time.Duration) {
+	t.tb.Helper()
+	ctx, cancel := context.WithTimeout(t.ctx, patience)
+	defer cancel()
+	budget := float64(d.Milliseconds())
+	_, err := chromedp.Run(ctx, chromedp.WaitEvent(emulation.VirtualTimeBudgetExpired, nil,
+		chromedp.Func(func(ctx context.Context, target *chromedp.Target) error {
+			_, err := cdp.Call(ctx, target, emulation.SetVirtualTimePolicy, emulation.SetVirtualTimePolicyParams{
+				Policy: emulation.VirtualTimePolicyPauseIfNetworkFetchesPending, Budget: &budget,
+			})
+			return err
+		})))
+	if err != nil {
+		t.tb.Fatalf("chromium: have %s pass: %v", d, err)
+	}
 }
