@@ -3,8 +3,10 @@ package proxy
 import (
 	"crypto/rand"
 	"errors"
+	"fmt"
 	"io"
 	"net"
+	"strconv"
 	"syscall"
 	"testing"
 
@@ -43,6 +45,42 @@ func TestHandshakeFlood(t *testing.T) {
 	}
 	if n := p.client.metric(`hallmark_handshake_failures_total\{`); n != 0 {
 		t.Errorf("%v handshakes of a client that did nothing wrong failed (%d flooding connections held)", n, held)
+	}
+}
+
+// TestBurstOfHandshakes has one peer open a thousand connections at once, each
+// with a handshake of its own: those over the limit of their source wait, and
+// all of them are carried.
+func TestBurstOfHandshakes(t *testing.T) {
+	patient := `
+---
+apiVersion: hallmark.dev/v1alpha1
+kind: Proxy
+metadata: {name: patient}
+spec: {timeouts: {handshake: 5m, dial: 5m}}
+`
+	p := newPair(t, echo(t), []string{"  session: Raw", patient}, []string{patient})
+	failed := make(chan error, 1000)
+	for i := range cap(failed) {
+		go func() {
+			text := strconv.Itoa(i)
+			answer, err := ask(p.address, text)
+			if err == nil && answer != text {
+				err = fmt.Errorf("%s is answered %q", text, answer)
+			}
+			failed <- err
+		}()
+	}
+	errs := 0
+	for range cap(failed) {
+		if err := <-failed; err != nil {
+			if errs++; errs < 5 {
+				t.Error(err)
+			}
+		}
+	}
+	if errs > 0 {
+		t.Errorf("%d of %d failed", errs, cap(failed))
 	}
 }
 

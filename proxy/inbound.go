@@ -89,16 +89,15 @@ func (in *inbound) verify(peer *tlsctx.Peer) error {
 
 // secure shakes hands as a server.
 func (in *inbound) secure(ctx context.Context, st *stream) (tunnel.Conn, *tlsctx.Peer, error) {
-	leave, kept := in.proxy.gate.Load().Enter(st.client.Addr())
+	timeout := in.plan.config.Proxy.Spec.Timeouts.Handshake
+	ctx, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
+	leave, kept := in.proxy.gate.Load().Enter(ctx, st.client.Addr())
 	if kept != "" {
-		in.proxy.record.LimitMet(string(kept))
 		tunnel.Abort(st.down)
 		return nil, nil, errors.New("handshake: " + string(kept))
 	}
 	defer leave()
-	timeout := in.plan.config.Proxy.Spec.Timeouts.Handshake
-	ctx, cancel := context.WithTimeout(ctx, timeout)
-	defer cancel()
 	start := time.Now()
 	conn, err := in.shake(ctx, st.down, timeout)
 	took := time.Since(start)

@@ -186,7 +186,10 @@ func (p *Proxy) swap(next *plan, bound map[string]*listener) {
 func (p *Proxy) resize(next *plan) {
 	old, spec := p.plan.Load(), &next.config.Proxy.Spec
 	if old == nil || old.config.Proxy.Spec.Limits != spec.Limits {
-		p.gate.Store(&accept.Gate{Max: spec.Limits.Handshakes, MaxPerSource: spec.Limits.HandshakesPerSource})
+		p.gate.Store(&accept.Gate{
+			Max: spec.Limits.Handshakes, MaxPerSource: spec.Limits.HandshakesPerSource,
+			OnLimit: func(limit accept.Limit) { p.record.LimitMet(string(limit)) },
+		})
 		p.memory.Store(&detect.Memory{MaxSpeculations: spec.Limits.Speculations})
 	}
 	p.pool.Keep(spec.Sessions.Idle, spec.Sessions.MaxAge)

@@ -136,46 +136,110 @@ func TestDrainCutsWhatDoesNotEnd(t *testing.T) {
 }
 
 func TestGate(t *testing.T) {
-	g := Gate{Max: 3, MaxPerSource: 2}
+	met := make(map[Limit]int)
+	g := Gate{Max: 3, MaxPerSource: 2, OnLimit: func(l Limit) { met[l]++ }}
 	a, b := netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("192.0.2.2")
-	leave, _ := g.Enter(a)
-	_, _ = g.Enter(a)
-	if _, kept := g.Enter(a); kept != LimitHandshakesPerSource {
+	over, cancel := context.WithCancel(t.Context())
+	cancel() // nobody waits
+	leave, _ := g.Enter(t.Context(), a)
+	_, _ = g.Enter(t.Context(), a)
+	if _, kept := g.Enter(over, a); kept != LimitHandshakesPerSource {
 		t.Errorf("third of one source: kept out by %q", kept)
 	}
-	_, _ = g.Enter(b)
-	if _, kept := g.Enter(b); kept != LimitHandshakes {
+	_, _ = g.Enter(t.Context(), b)
+	if _, kept := g.Enter(t.Context(), b); kept != LimitHandshakes {
 		t.Errorf("fourth of all: kept out by %q", kept)
 	}
 	leave()
 	leave() // a second time changes nothing
-	if _, kept := g.Enter(a); kept != "" {
+	if _, kept := g.Enter(t.Context(), a); kept != "" {
 		t.Errorf("after one has left: kept out by %q", kept)
 	}
-	if _, kept := g.Enter(b); kept != LimitHandshakes {
+	if _, kept := g.Enter(t.Context(), b); kept != LimitHandshakes {
 		t.Errorf("leaving twice let two in: %q", kept)
 	}
+	if met[LimitHandshakes] != 2 || met[LimitHandshakesPerSource] != 1 {
+		t.Errorf("told of %v", met)
+	}
+}
+
+// TestGateQueues has more of one source than may be inside: they come in in the
+// order in which they came, but for one that gives up, and others do not wait for
+// them.
+func TestGateQueues(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := Gate{MaxPerSource: 1}
+		a, b := netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("192.0.2.2")
+		leave, _ := g.Enter(t.Context(), a)
+		type entry struct {
+			number int
+			leave  func()
+			kept   Limit
+		}
+		entered := make(chan entry, 5)
+		impatient, giveUp := context.WithCancel(t.Context())
+		for i := range 4 {
+			ctx := t.Context()
+			if i == 1 {
+				ctx = impatient
+			}
+			go func() {
+				leave, kept := g.Enter(ctx, a)
+				entered <- entry{i, leave, kept}
+			}()
+			synctest.Wait()
+		}
+		if _, kept := g.Enter(t.Context(), a); kept != LimitHandshakesPerSource {
+			t.Errorf("a fifth who waits: kept out by %q", kept)
+		}
+		if leave, kept := g.Enter(t.Context(), b); kept != "" {
+			t.Errorf("another source: kept out by %q", kept)
+		} else {
+			leave()
+		}
+		if len(entered) != 0 {
+			t.Fatal("somebody was let in beside another")
+		}
+		giveUp()
+		if e := <-entered; e.number != 1 || e.kept != LimitHandshakesPerSource {
+			t.Errorf("gave up: %+v", e)
+		}
+		for _, want := range []int{0, 2, 3} {
+			leave()
+			e := <-entered
+			if e.number != want || e.kept != "" {
+				t.Fatalf("the next is %+v, want number %d", e, want)
+			}
+			leave = e.leave
+		}
+		leave()
+		if g.total != 0 || len(g.sources) != 0 {
+			t.Errorf("%d are inside, of %d sources", g.total, len(g.sources))
+		}
+	})
 }
 
 // TestGateCountsNetworks has one host take many addresses of its network.
 func TestGateCountsNetworks(t *testing.T) {
+	over, cancel := context.WithCancel(t.Context())
+	cancel() // nobody waits
 	for address, another := range map[string]string{
 		"2001:db8::1": "2001:db8::ffff:2", "::ffff:192.0.2.1": "192.0.2.1", "fe80::1%a": "fe80::2%b",
 	} {
 		g := Gate{MaxPerSource: 1}
-		leave, _ := g.Enter(netip.MustParseAddr(address))
-		if _, kept := g.Enter(netip.MustParseAddr(another)); kept != LimitHandshakesPerSource {
+		leave, _ := g.Enter(t.Context(), netip.MustParseAddr(address))
+		if _, kept := g.Enter(over, netip.MustParseAddr(another)); kept != LimitHandshakesPerSource {
 			t.Errorf("%s beside %s: kept out by %q", another, address, kept)
 		}
-		if _, kept := g.Enter(netip.MustParseAddr("2001:db8:0:1::1")); kept != "" {
+		if _, kept := g.Enter(t.Context(), netip.MustParseAddr("2001:db8:0:1::1")); kept != "" {
 			t.Errorf("another network: kept out by %q", kept)
 		}
 		leave()
-		if _, kept := g.Enter(netip.MustParseAddr(another)); kept != "" {
+		if _, kept := g.Enter(t.Context(), netip.MustParseAddr(another)); kept != "" {
 			t.Errorf("%s after %s has left: kept out by %q", another, address, kept)
 		}
 	}
-	if _, kept := (&Gate{MaxPerSource: 1}).Enter(netip.Addr{}); kept != "" {
+	if _, kept := (&Gate{MaxPerSource: 1}).Enter(t.Context(), netip.Addr{}); kept != "" {
 		t.Errorf("of no address, as over a unix socket: kept out by %q", kept)
 	}
 }

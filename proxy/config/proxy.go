@@ -210,7 +210,8 @@ type Limits struct {
 	// Handshakes bounds the inbound handshakes in progress.
 	Handshakes int `json:"handshakes" default:"1024"`
 
-	// HandshakesPerSource bounds those of them that come from one address.
+	// HandshakesPerSource bounds those of them that come from one address. Up to
+	// four times as many wait their turn, within the time for a handshake.
 	HandshakesPerSource int `json:"handshakesPerSource" default:"256"`
 
 	// StreamsPerSession bounds the streams of one session, at most 1048576.
