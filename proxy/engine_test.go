@@ -73,6 +73,9 @@ func TestEngineRefused(t *testing.T) {
 		t.Fatal(err)
 	}
 	eventually(t, "the request is refused", func() bool { return p.client.metric(`hallmark_http_failures_total\{`) == 1 })
+	if n := p.client.metric(`istio_requests_total\{.*destination_service="127.0.0.1".*response_code="400"`); n != 1 {
+		t.Errorf("%v requests are counted for the service that they were for", n)
+	}
 	if n := p.client.metric(`hallmark_http_requests_in_flight`); n != 0 {
 		t.Errorf("%v requests in flight", n)
 	}

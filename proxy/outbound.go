@@ -98,7 +98,7 @@ func (p *Proxy) remote(pl *plan, r *config.Outbound) (*remote, error) {
 	}
 	spec := pl.config.Proxy.Spec
 	return &remote{
-		proxy: p, plan: pl, name: r.Name, spec: r.Spec, same: string(text), expect: expected(r.Spec.Expect),
+		proxy: p, plan: pl, name: r.Name, spec: r.Spec, same: string(text), expect: Expected(r.Spec.Expect),
 		where: where,
 		dialer: &dial.Dialer{
 			Timeout: spec.Timeouts.Dial,
@@ -107,8 +107,9 @@ func (p *Proxy) remote(pl *plan, r *config.Outbound) (*remote, error) {
 	}, nil
 }
 
-// expected takes the identities that a server may have.
-func expected(list []config.Expectation) tlsctx.Authorizer {
+// Expected takes the identities that the other side may have, and nobody if there
+// are none.
+func Expected(list []config.Expectation) tlsctx.Authorizer {
 	var some []tlsctx.Authorizer
 	for _, e := range list {
 		switch {
@@ -273,7 +274,7 @@ func clientConfig(pl *plan, spec *config.OutboundSpec, own spiffeid.TrustDomain,
 func ClientConfig(c *config.Config, out *config.Outbound, source *identity.Snapshot) tlsctx.ClientConfig {
 	pl := &plan{config: c, disclosure: disclosure(c.Proxy.Spec.Disclosure)}
 	pl.templates, pl.attested = trustDomains(c.Proxy.Spec.TrustDomains)
-	shake := clientConfig(pl, &out.Spec, source.ID().TrustDomain(), expected(out.Spec.Expect))
+	shake := clientConfig(pl, &out.Spec, source.ID().TrustDomain(), Expected(out.Spec.Expect))
 	shake.Source = identity.Static{Current: source}
 	return shake
 }

@@ -202,8 +202,9 @@ func (l *listener) requested(r *http.Record) {
 		return
 	}
 	requests, ok := r.Labels.(*metrics.Requests)
-	if !ok { // it was answered before it was known where it goes
-		requests = from.requests(nil)
+	if !ok { // it was answered before it went anywhere
+		b, _ := l.side.Load().route(r.Source.Peer) // what it was for is known, perhaps
+		requests = from.requests(b)
 	}
 	requests.Record(metrics.Request{
 		Method: r.Method, Authority: r.Authority, Path: r.Path, Protocol: from.spoken, Upgrade: r.Protocol,

@@ -11,8 +11,10 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/hallmark-mesh/hallmark/metrics"
+	"github.com/hallmark-mesh/hallmark/proxy"
 	"github.com/hallmark-mesh/hallmark/proxy/accept"
 	"github.com/hallmark-mesh/hallmark/proxy/admin"
+	"github.com/hallmark-mesh/hallmark/tlsctx"
 )
 
 // pages are the HTTP ports of a running sidecar.
@@ -33,10 +35,15 @@ func (s *sidecar) openPages(ctx context.Context, sockets *accept.Sockets) (*page
 		Config: s.showConfig, Sessions: s.showSessions, PProf: spec.Admin.PProf,
 		Stat: s.showStat(), Tap: s.openTap,
 	})
+	serveAdmin := admin.Serve
+	if len(spec.Admin.Allow) > 0 {
+		serveAdmin = s.serveMutual
+	}
 	for _, port := range []struct {
 		what, address string
 		handler       http.Handler
-	}{{"metrics", spec.Metrics.Listen, public}, {"admin", spec.Admin.Listen, operator}} {
+		serve         func(context.Context, net.Listener, http.Handler, *zap.Logger) error
+	}{{"metrics", spec.Metrics.Listen, public, admin.Serve}, {"admin", spec.Admin.Listen, operator, serveAdmin}} {
 		if port.address == "" {
 			continue
 		}
@@ -48,12 +55,20 @@ func (s *sidecar) openPages(ctx context.Context, sockets *accept.Sockets) (*page
 		p.listeners[port.address] = l
 		s.log.Info("listening", zap.String("for", port.what), zap.Stringer("address", l.Addr()))
 		p.wg.Go(func() {
-			if err := admin.Serve(ctx, l, port.handler, s.log); err != nil {
+			if err := port.serve(ctx, l, port.handler, s.log); err != nil {
 				s.log.Error("a port for operators has failed", zap.String("for", port.what), zap.Error(err))
 			}
 		})
 	}
 	return p, nil
+}
+
+// serveMutual serves the operator's port to those who are allowed.
+func (s *sidecar) serveMutual(ctx context.Context, l net.Listener, handler http.Handler, log *zap.Logger) error {
+	return admin.ServeMutual(ctx, l, handler, tlsctx.ServerConfig{
+		Source: s.identity,
+		Policy: tlsctx.Policy{Authorize: proxy.Expected(s.fixed.Proxy.Spec.Admin.Allow)},
+	}, log)
 }
 
 // close ends serving. It may be called more than once.

@@ -21,7 +21,8 @@ type RunCmd struct {
 	listenFlags
 
 	Metrics     string        `help:"Serve /metrics, /healthz and /readyz at this address." placeholder:"[HOST]:PORT" env:"HALLMARK_METRICS"`
-	Admin       string        `help:"Serve the operator's pages (/config, /peers) at this address, on loopback." placeholder:"HOST:PORT" env:"HALLMARK_ADMIN"`
+	Admin       string        `help:"Serve the operator's port (for a browser, hallmark stat and hallmark tap) at this address, on loopback unless --admin-allow is given." placeholder:"[HOST]:PORT" env:"HALLMARK_ADMIN"`
+	AdminAllow  []string      `sep:";" help:"Serve the address of --admin by mutual TLS, to this SPIFFE ID, one with /* at its end for what is below a path, or spiffe://DOMAIN/* for any of a trust domain. May be repeated." placeholder:"ID" env:"HALLMARK_ADMIN_ALLOW"`
 	PProf       bool          `name:"pprof" help:"Serve Go's profiles at the address of --admin as well." env:"HALLMARK_PPROF"`
 	AccessLog   string        `help:"Where a line for each connection goes: stdout, stderr, none or a file." placeholder:"OUTPUT" env:"HALLMARK_ACCESS_LOG"`
 	AccessLevel string        `help:"The least to log of connections: Info, or Warn for those that were refused or broke." placeholder:"LEVEL" env:"HALLMARK_ACCESS_LOG_LEVEL"`
@@ -67,7 +68,14 @@ are configured, and systemd is told when the process is ready.
 
 // Run runs until ctx ends.
 func (c *RunCmd) Run(ctx context.Context) error {
-	source, err := c.source(c.override)
+	allow, err := expectations("--admin-allow", c.AdminAllow)
+	if err != nil {
+		return coded(exitUsage, err)
+	}
+	source, err := c.source(func(spec *config.ProxySpec) {
+		c.override(spec)
+		spec.Admin.Allow = append(spec.Admin.Allow, allow...)
+	})
 	if err != nil {
 		return coded(exitUsage, err)
 	}
@@ -94,13 +102,9 @@ func (f *listenFlags) source(override func(*config.ProxySpec)) (config.Source, e
 			override(spec)
 		}
 	}}
-	var expect []config.Expectation
-	for _, text := range f.Expect {
-		e, err := config.ParseExpectation(text)
-		if err != nil {
-			return source, fmt.Errorf("--expect: %w", err)
-		}
-		expect = append(expect, e)
+	expect, err := expectations("--expect", f.Expect)
+	if err != nil {
+		return source, err
 	}
 	for _, text := range f.Inbound {
 		in, err := config.ParseInboundFlag(text)
@@ -117,6 +121,19 @@ func (f *listenFlags) source(override func(*config.ProxySpec)) (config.Source, e
 		source.Outbounds = append(source.Outbounds, out)
 	}
 	return source, nil
+}
+
+// expectations parses the identities that a flag names.
+func expectations(flag string, texts []string) ([]config.Expectation, error) {
+	var all []config.Expectation
+	for _, text := range texts {
+		e, err := config.ParseExpectation(text)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", flag, err)
+		}
+		all = append(all, e)
+	}
+	return all, nil
 }
 
 // trustDomains are what --template and --attested say.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"reflect"
 	"sync"
 	"syscall"
 	"time"
@@ -171,7 +172,7 @@ func (s *sidecar) unchangeable(c *config.Config) error {
 	}{
 		{"spec.metrics.listen", old.Metrics.Listen != next.Metrics.Listen},
 		{"spec.metrics.linkerdNames", old.Metrics.LinkerdNames != next.Metrics.LinkerdNames},
-		{"spec.admin", old.Admin != next.Admin},
+		{"spec.admin", !reflect.DeepEqual(old.Admin, next.Admin)},
 		{"spec.accessLog.output", old.AccessLog.Output != next.AccessLog.Output},
 		{"spec.accessLog.format", old.AccessLog.Format != next.AccessLog.Format},
 		{"spec.log", old.Log != next.Log},

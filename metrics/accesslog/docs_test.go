@@ -42,7 +42,8 @@ func TestDocumented(t *testing.T) {
 	request.Own, request.Via, request.Outcome = e.Own, e.Via, e.Outcome
 	request.Upgrade, request.IsGRPC = "websocket", true
 	known := maps.Clone(documented)
-	for _, line := range [][]zap.Field{fields(&e), requestFields(&request)} {
+	one, other := sceneOf(&e), sceneOfRequest(&request)
+	for _, line := range [][]zap.Field{fields(one.fields(), &e), requestFields(other.fields(), &request)} {
 		keys := []string{"time", "level", "message"}
 		for _, f := range line {
 			keys = append(keys, f.Key)

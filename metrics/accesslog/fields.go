@@ -3,6 +3,7 @@ package accesslog
 import (
 	"net/netip"
 	"slices"
+	"sync"
 
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
@@ -12,21 +13,14 @@ import (
 	"github.com/hallmark-mesh/hallmark/tlsctx"
 )
 
-// fields are those of a line, by OpenTelemetry's names where it has one.
-// docs/access-log.md describes them.
-func fields(e *metrics.Event) []zap.Field {
-	f := make(list, 0, 40)
-	f = append(f, zap.Uint64("hallmark.connection.id", e.ID), zap.String("hallmark.reporter", string(e.Reporter)))
-	f.text("hallmark.listener", e.Listener)
-	f.address("client", e.Client)
-	f.address("network.local", e.Local)
-	f.address("upstream", e.Upstream)
-	f.address("hallmark.origin", e.Origin)
-	f.ends(e.Reporter, e.Own, e.Peer)
-	f.text("destination.service", e.Service.Host)
-	f.text("hallmark.target", e.Target)
-	f.security(e.Peer, e.Session, e.Via)
-	f = append(f, zap.String("network.transport", "tcp"))
+// fields are those of a line that are not its scene's, by OpenTelemetry's names
+// where it has one. docs/access-log.md describes them.
+func fields(f list, e *metrics.Event) list {
+	f = append(f, zap.Uint64("hallmark.connection.id", e.ID))
+	f.address("client.address", "client.port", e.Client)
+	f.address("network.local.address", "network.local.port", e.Local)
+	f.address("upstream.address", "upstream.port", e.Upstream)
+	f.address("hallmark.origin.address", "hallmark.origin.port", e.Origin)
 	f.text("network.protocol.name", string(e.Protocol))
 	f.text("hallmark.detection", e.How)
 	f = append(f,
@@ -41,6 +35,23 @@ func fields(e *metrics.Event) []zap.Field {
 // list is a line in the making.
 type list []zap.Field
 
+// lists keeps lists for the next lines. The zero value has none.
+type lists struct{ pool sync.Pool } // of *list
+
+func (p *lists) get() *list {
+	if l, ok := p.pool.Get().(*list); ok {
+		return l
+	}
+	l := make(list, 0, 32)
+	return &l
+}
+
+func (p *lists) put(l *list) {
+	clear(*l) // what they speak of is not to be kept
+	*l = (*l)[:0]
+	p.pool.Put(l)
+}
+
 // text adds a text unless it is empty.
 func (l *list) text(name, value string) {
 	if value != "" {
@@ -49,9 +60,9 @@ func (l *list) text(name, value string) {
 }
 
 // address adds an address and a port unless there is none.
-func (l *list) address(name string, a netip.AddrPort) {
+func (l *list) address(address, port string, a netip.AddrPort) {
 	if a.IsValid() {
-		*l = append(*l, zap.String(name+".address", a.Addr().Unmap().WithZone("").String()), zap.Uint16(name+".port", a.Port()))
+		*l = append(*l, zap.String(address, a.Addr().Unmap().WithZone("").String()), zap.Uint16(port, a.Port()))
 	}
 }
 

@@ -63,6 +63,8 @@ type Log struct {
 	encoder  zapcore.Encoder
 	settings atomic.Pointer[Settings]
 	sampler  sampler
+	scenes   scenes
+	lists    lists
 	texts    lines
 }
 
@@ -96,10 +98,11 @@ func (l *Log) Close(ctx context.Context) error { return l.writer.Close(ctx) }
 func (l *Log) Dropped() uint64 { return l.writer.Dropped() }
 
 func newEncoder(f Format) (zapcore.Encoder, error) {
+	microseconds := zapcore.TimeEncoderOfLayout("2006-01-02T15:04:05.000000Z07:00")
 	c := zapcore.EncoderConfig{
 		TimeKey: "time", LevelKey: "level", MessageKey: "message",
 		EncodeTime: func(t time.Time, e zapcore.PrimitiveArrayEncoder) {
-			e.AppendString(t.UTC().Format("2006-01-02T15:04:05.000000Z07:00"))
+			microseconds(t.UTC(), e)
 		},
 		EncodeLevel:    zapcore.LowercaseLevelEncoder,
 		EncodeDuration: zapcore.SecondsDurationEncoder,
@@ -117,7 +120,7 @@ func newEncoder(f Format) (zapcore.Encoder, error) {
 // Opened implements [metrics.Sink].
 func (l *Log) Opened(e *metrics.Event) {
 	if s := l.settings.Load(); s.ConnectionLine.IsZero() && s.Level.Enabled(zapcore.DebugLevel) {
-		l.write(zapcore.DebugLevel, "connection opened", fields(e))
+		l.connection(zapcore.DebugLevel, "connection opened", e)
 	}
 }
 
@@ -136,11 +139,20 @@ func (l *Log) Closed(e *metrics.Event) {
 		l.writeText(s.ConnectionLine, &about)
 		return
 	}
-	l.write(level, "connection closed", fields(e))
+	l.connection(level, "connection closed", e)
 }
 
-func (l *Log) write(level zapcore.Level, message string, all []zapcore.Field) {
-	line, err := l.encoder.EncodeEntry(zapcore.Entry{Level: level, Time: time.Now(), Message: message}, all)
+func (l *Log) connection(level zapcore.Level, message string, e *metrics.Event) {
+	all := l.lists.get()
+	*all = fields(*all, e)
+	l.write(level, message, sceneOf(e), all)
+}
+
+// write writes a line, and takes the list of its fields back.
+func (l *Log) write(level zapcore.Level, message string, s scene, all *list) {
+	entry := zapcore.Entry{Level: level, Time: time.Now(), Message: message}
+	line, err := l.scenes.encoder(s, l.encoder).EncodeEntry(entry, *all)
+	l.lists.put(all)
 	if err != nil { // no field of ours can fail; if one does, the line is lost
 		l.writer.drop(1)
 		return

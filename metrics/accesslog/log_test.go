@@ -175,7 +175,8 @@ func FuzzLine(f *testing.F) {
 		e := call()
 		e.Outcome = metrics.Outcome{Reason: text, Err: errors.New(text)}
 		e.Peer.Attributes[0].Value = text
-		line, err := encoder.EncodeEntry(zapcore.Entry{}, fields(&e))
+		s := sceneOf(&e)
+		line, err := new(scenes).encoder(s, encoder).EncodeEntry(zapcore.Entry{}, fields(nil, &e))
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -37,7 +37,9 @@ func (l *Log) Requested(e *metrics.RequestEvent) {
 		l.writeText(s.RequestLine, &about)
 		return
 	}
-	l.write(level, "request", requestFields(e))
+	all := l.lists.get()
+	*all = requestFields(*all, e)
+	l.write(level, "request", sceneOfRequest(e), all)
 }
 
 // wants reports whether the request is one to log.
@@ -52,21 +54,14 @@ func (l *Log) wants(s *Settings, e *metrics.RequestEvent, level zapcore.Level) b
 	}
 }
 
-// requestFields are those of a request's line, by OpenTelemetry's names where it
-// has one. docs/access-log.md describes them.
-func requestFields(e *metrics.RequestEvent) []zap.Field {
-	f := make(list, 0, 48)
-	f = append(f, zap.String("hallmark.reporter", string(e.Reporter)))
+// requestFields are those of a request's line that are not its scene's, by
+// OpenTelemetry's names where it has one. docs/access-log.md describes them.
+func requestFields(f list, e *metrics.RequestEvent) list {
 	f.request(e)
 	f.answer(e)
-	f.text("hallmark.listener", e.Listener)
-	f.address("client", e.Client)
-	f.address("network.local", e.Local)
-	f.address("upstream", e.Upstream)
-	f.ends(e.Reporter, e.Own, e.Peer)
-	f.text("destination.service", e.Service.Host)
-	f.text("hallmark.target", e.Target)
-	f.security(e.Peer, e.Session, e.Via)
+	f.address("client.address", "client.port", e.Client)
+	f.address("network.local.address", "network.local.port", e.Local)
+	f.address("upstream.address", "upstream.port", e.Upstream)
 	f.outcome(&e.Outcome)
 	f.trace(e.Trace)
 	return f
@@ -86,7 +81,7 @@ func (l *list) request(e *metrics.RequestEvent) {
 		*l = append(*l, zap.Int("server.port", port))
 	}
 	l.text("url.path", printable.Path(e.Path))
-	*l = append(*l, zap.String("network.transport", "tcp"), zap.String("network.protocol.name", "http"))
+	*l = append(*l, zap.String("network.protocol.name", "http"))
 	switch e.Protocol {
 	case tlsctx.HTTP1:
 		*l = append(*l, zap.String("network.protocol.version", "1.1"))

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"runtime"
 	"sync"
 	"sync/atomic"
 )
@@ -148,6 +149,7 @@ func (w *Writer) run() {
 	o := output{open: w.open}
 	defer o.close()
 	for range w.wake {
+		runtime.Gosched() // those whose turn it is have lines too: one write for all
 		for {
 			lines, reopen, closed := w.take()
 			if reopen {

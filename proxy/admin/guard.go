@@ -63,14 +63,19 @@ func secure(h http.Header) {
 // local lets through who has come here knowingly. A browser on this host can be
 // led here by any page: by a name of the page's own that resolves to loopback
 // (DNS rebinding), which shows in Host, or by a link, which shows in Origin or
-// Sec-Fetch-Site.
+// Sec-Fetch-Site. Who has shown an identity that is allowed may call the port by
+// any name: a page has no name that the port's certificate says.
 func local(names []string, next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		reason := ""
+		reason, scheme := "", "http://"
+		_, known := peerOf(r)
+		if known {
+			scheme = "https://"
+		}
 		switch {
-		case !isOurs(r.Host, names, r.Context().Value(http.LocalAddrContextKey)):
+		case !known && !isOurs(r.Host, names, r.Context().Value(http.LocalAddrContextKey)):
 			reason = "the Host header names neither loopback nor the address of this port: use http://127.0.0.1, or add the name to the port's hosts"
-		case !sameOrigin(r.Header.Values("Origin"), r.Host):
+		case !sameOrigin(r.Header.Values("Origin"), scheme+r.Host):
 			reason = "the request comes from another page"
 		case !sameSite(r.Header.Values("Sec-Fetch-Site")):
 			reason = "the request comes from another site"
@@ -133,12 +138,12 @@ func isPort(text string) bool {
 
 // sameOrigin reports whether a request comes from a page of this port, or from
 // none.
-func sameOrigin(origins []string, host string) bool {
+func sameOrigin(origins []string, ours string) bool {
 	switch len(origins) {
 	case 0:
 		return true
 	case 1:
-		return strings.EqualFold(origins[0], "http://"+host)
+		return strings.EqualFold(origins[0], ours)
 	default:
 		return false
 	}

@@ -35,9 +35,13 @@ func checkOutbound(w *written, spec *OutboundSpec) {
 	}
 	checkAcceptProxyProtocol(w, spec.AcceptProxyProtocol.From)
 	for i, e := range spec.Expect {
-		checkExpectation(w, fmt.Sprintf("spec.expect[%d]", i), e)
+		path := fmt.Sprintf("spec.expect[%d]", i)
+		checkExpectation(w, path, e)
 		if slices.Contains(spec.Expect[:i], e) {
-			w.problem(fmt.Sprintf("spec.expect[%d]", i), "is given twice")
+			w.problem(path, "is given twice")
+		}
+		if !e.TrustDomain.IsZero() {
+			w.warning(path+".trustDomain", "any workload of %s can be the server: expect an ID or a path prefix", e.TrustDomain.Name())
 		}
 	}
 }
@@ -54,7 +58,5 @@ func checkExpectation(w *written, path string, e Expectation) {
 		w.problem(path, "has %d of id, pathPrefix and trustDomain: want exactly one", given)
 	case !e.PathPrefix.IsZero() && e.PathPrefix.Path() == "":
 		w.problem(path+".pathPrefix", "%q has no path: name the trust domain as one", e.PathPrefix)
-	case !e.TrustDomain.IsZero():
-		w.warning(path+".trustDomain", "any workload of %s can be the server: expect an ID or a path prefix", e.TrustDomain.Name())
 	}
 }

@@ -27,8 +27,24 @@ func checkProxy(w *written, spec *ProxySpec) {
 	if spec.Metrics.MinProvenance == tlsctx.Asserted {
 		w.warning("spec.metrics.minProvenance", "labels are any peer's own word with asserted")
 	}
-	if a, err := parseListen(spec.Admin.Listen); err == nil && !a.ip.IsLoopback() {
-		w.problem("spec.admin.listen", "%q is not on loopback: what is served there is the operator's alone, want an IP address such as 127.0.0.1", spec.Admin.Listen)
+	checkAdmin(w, &spec.Admin)
+}
+
+// checkAdmin lets the port be reached from elsewhere only by those who are named.
+func checkAdmin(w *written, a *Admin) {
+	address, err := parseListen(a.Listen)
+	if err == nil && !address.ip.IsLoopback() && len(a.Allow) == 0 {
+		w.problem("spec.admin.listen", "%q is not on loopback, and spec.admin.allow names nobody: what is served there is the operator's alone. Want an IP address such as 127.0.0.1, or in allow the SPIFFE IDs that may look, by mutual TLS", a.Listen)
+	}
+	for i, e := range a.Allow {
+		path := fmt.Sprintf("spec.admin.allow[%d]", i)
+		checkExpectation(w, path, e)
+		if slices.Contains(a.Allow[:i], e) {
+			w.problem(path, "is given twice")
+		}
+		if !e.TrustDomain.IsZero() {
+			w.warning(path+".trustDomain", "any workload of %s may look: name an ID or a path prefix", e.TrustDomain.Name())
+		}
 	}
 }
 

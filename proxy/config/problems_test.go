@@ -142,6 +142,11 @@ func wrongs() map[string]wrong {
 			false,
 		},
 		"admin": {resourceOf(KindProxy, "\n  admin: {listen: \":9901\"}\n"), []string{`f.yaml:5: spec.admin.listen: ":9901" is not on loopback`}, true},
+		"admin for all": {
+			resourceOf(KindProxy, "\n  admin:\n    listen: \":9901\"\n    allow:\n    - {}\n    - {id: \"spiffe://a.test/ops\"}\n    - {id: \"spiffe://a.test/ops\"}\n"),
+			[]string{"f.yaml:8: spec.admin.allow[0]: has 0 of id", "f.yaml:10: spec.admin.allow[2]: is given twice"},
+			false,
+		},
 		"second proxy": {
 			resourceOf(KindProxy, " {}") + "\n---\n" + resourceOf(KindProxy, " {}"),
 			[]string{"f.yaml:6: is a second Proxy beside Proxy x (f.yaml:1): there can be one"},

@@ -64,7 +64,8 @@ type ProxySpec struct {
 	// Log says how the process logs its own doings, to standard error.
 	Log Log `json:"log"`
 
-	// Admin is the operator's port, on loopback. What it serves changes nothing.
+	// Admin is the operator's port, on loopback or for known identities. What it
+	// serves changes nothing.
 	Admin Admin `json:"admin"`
 }
 
@@ -378,12 +379,17 @@ type Log struct {
 	Level LogLevel `json:"level" default:"Info"`
 }
 
-// Admin is the operator's port, on loopback: what is served there can be read
-// by whoever can connect, and changes nothing.
+// Admin is the operator's port. What is served there changes nothing, and is not
+// for everybody: on loopback it can be read by whoever can connect, elsewhere only
+// by those who are allowed.
 type Admin struct {
-	// Listen is the TCP address, IP:port, the IP being one of loopback. Empty
-	// means not to serve it.
+	// Listen is the TCP address, [IP]:port. Without allow, the IP must be one of
+	// loopback. Empty means not to serve it.
 	Listen string `json:"listen" form:"listen"`
+
+	// Allow lists who may look. With it the port is served over mutual TLS only,
+	// with this workload's identity, on loopback as well. Empty means plain HTTP.
+	Allow []Expectation `json:"allow"`
 
 	// PProf serves Go's profiles as well.
 	PProf bool `json:"pprof"`

@@ -150,18 +150,18 @@ type OutboundSpec struct {
 	AcceptProxyProtocol AcceptProxyProtocol `json:"acceptProxyProtocol"`
 }
 
-// Expectation is an identity that a server may have. Exactly one field is set.
+// Expectation is an identity that the other side may have. Exactly one field is set.
 type Expectation struct {
 	// ID is a whole SPIFFE ID.
 	ID spiffeid.ID `json:"id"`
 
-	// PathPrefix is a SPIFFE ID with a path that the server's has or begins
+	// PathPrefix is a SPIFFE ID with a path that the other's has or begins
 	// with, by whole segments: spiffe://example.org/ns/db takes
 	// spiffe://example.org/ns/db/sa/x and not spiffe://example.org/ns/dbx.
 	PathPrefix spiffeid.ID `json:"pathPrefix"`
 
 	// TrustDomain takes every identity of a trust domain. It is rarely what
-	// is wanted, and gives a warning: any workload can then be the server.
+	// is wanted, and gives a warning: any workload is then taken.
 	TrustDomain spiffeid.TrustDomain `json:"trustDomain"`
 }
 

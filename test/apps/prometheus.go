@@ -26,15 +26,23 @@ type Prometheus struct {
 // is a host:port; jobs are named by the keys.
 func StartPrometheus(tb testing.TB, jobs map[string][]string) *Prometheus {
 	tb.Helper()
-	dir := components.TempDirFor(tb, nil)
-	p := &Prometheus{Addr: components.FreeAddr(tb)}
 	var config strings.Builder
 	config.WriteString("global:\n  scrape_interval: 1s\n  scrape_timeout: 1s\n  scrape_native_histograms: true\nscrape_configs:\n")
+	n := 0
 	for job, targets := range jobs {
-		p.targets += len(targets)
+		n += len(targets)
 		fmt.Fprintf(&config, "- job_name: %q\n  static_configs:\n  - targets: [%s]\n", job, strings.Join(quoted(targets), ", "))
 	}
-	file := writeFor(tb, nil, dir, "prometheus.yml", []byte(config.String()))
+	dir := components.TempDirFor(tb, nil)
+	return StartPrometheusFile(tb, writeFor(tb, nil, dir, "prometheus.yml", []byte(config.String())), n)
+}
+
+// StartPrometheusFile runs Prometheus by a configuration file, which has it scrape
+// so many targets.
+func StartPrometheusFile(tb testing.TB, file string, targets int) *Prometheus {
+	tb.Helper()
+	dir := components.TempDirFor(tb, nil)
+	p := &Prometheus{Addr: components.FreeAddr(tb), targets: targets}
 	p.Server = components.Start(tb, components.Process{
 		Path: components.Path(tb, components.Prometheus), Dir: dir,
 		Args:  []string{"--config.file=" + file, "--storage.tsdb.path=" + filepath.Join(dir, "data"), "--web.listen-address=" + p.Addr},
