@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"github.com/hallmark-mesh/hallmark/test/bench/contenders"
+	"github.com/hallmark-mesh/hallmark/test/e2e"
 )
 
 // TestMain makes the test binary the program, when it is run as a backend or as
@@ -28,15 +29,20 @@ func TestMain(m *testing.M) {
 		main()
 		return
 	}
-	os.Exit(m.Run())
+	code := m.Run()
+	program.Remove()
+	os.Exit(code)
 }
+
+// program is Hallmark, for the tests that need it.
+var program e2e.Build
 
 // TestFunction runs every workload with every contender, a few calls each: it is
 // about function, not about time.
 func TestFunction(t *testing.T) {
 	var out, progress bytes.Buffer
 	folder := filepath.Join(t.TempDir(), "report")
-	args := []string{"-rounds=1", "-barred=1", "-checks=1", "-calls=8", "-out=" + folder, "-revision=test"}
+	args := []string{"-rounds=1", "-barred=1", "-checks=1", "-calls=8", "-out=" + folder, "-revision=test", "-hallmark=" + program.Binary(t)}
 	if err := run(t.Context(), &out, &progress, args); err != nil {
 		t.Fatalf("%v\n%s", err, &progress)
 	}
@@ -87,7 +93,7 @@ func checkJSON(t *testing.T, folder string) {
 			}
 		}
 	}
-	present, absent := contenders.All()
+	present, absent := options{hallmark: "there"}.pick()
 	for name, reason := range absent {
 		if !slices.Contains(given, name) {
 			t.Errorf("without %s: %s", name, reason)
@@ -124,7 +130,7 @@ func checkTables(t *testing.T, folder string) {
 	}
 	for _, part := range []string{
 		"CPU of both proxies", "at saturation", "Latency, http1-1KB-1000rps", "p99.9", "over none", "handshakes/s",
-		"start-up", "per connection in", "peak out", "stunnel", "The load generator", "wrk", "h2load",
+		"start-up", "per connection in", "peak out", "stunnel", "hallmark-quiet", "hallmark-raw", "The load generator", "wrk", "h2load",
 	} {
 		if !strings.Contains(string(want), part) {
 			t.Errorf("the tables lack %q:\n%s", part, want)
@@ -164,6 +170,51 @@ func checkLines(t *testing.T, out string) {
 		if !pattern.MatchString(line) {
 			t.Errorf("the output does not end with bars, but with %q", line)
 		}
+	}
+}
+
+// TestProfile takes profiles of one load; what is in them depends on the time that
+// they had.
+func TestProfile(t *testing.T) {
+	var out bytes.Buffer
+	folder := t.TempDir()
+	stale := filepath.Join(folder, "stale.pprof")
+	if err := os.WriteFile(stale, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	args := []string{"-profile", "-workloads=connect", "-measure=1s", "-warm=100ms", "-hallmark=" + program.Binary(t), "-out=" + folder}
+	if err := run(t.Context(), &out, io.Discard, args); err != nil {
+		t.Fatal(err)
+	}
+	var want []string
+	for _, load := range []string{"all", "connect"} {
+		for _, side := range []string{"outbound", "inbound"} {
+			for what, kind := range map[string]string{"cpu": "cpu", "allocs": "alloc_space"} {
+				name := load + "-" + side + "-" + what
+				want = append(want, name+".pprof")
+				for _, by := range []string{"flat", "cum"} {
+					if load == "all" && !strings.Contains(out.String(), "== "+name+", by "+by+"\nFile: hallmark") || !strings.Contains(out.String(), "Type: "+kind) {
+						t.Errorf("nothing is printed of %s by %s", name, by)
+					}
+				}
+			}
+		}
+	}
+	want = append(want, "merged.pprof", "summary.txt")
+	slices.Sort(want)
+	entries, err := os.ReadDir(folder)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for _, entry := range entries {
+		got = append(got, entry.Name())
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("the folder has %q, want %q", got, want)
+	}
+	if !strings.Contains(out.String(), "proxy.(*listener)") {
+		t.Errorf("no function of the proxy is in\n%s", &out)
 	}
 }
 
