@@ -28,13 +28,13 @@ type TapCmd struct {
 type tapFilters struct {
 	Direction     []string      `group:"filter" help:"inbound or outbound." placeholder:"WHICH"`
 	Kind          []string      `group:"filter" help:"request or connection." placeholder:"WHICH"`
-	Peer          []string      `group:"filter" help:"The other end: a SPIFFE ID, a trust domain as spiffe://example.org, the beginning of an ID with * at its end, or plaintext." placeholder:"ID"`
-	Source        []string      `group:"filter" help:"Who calls, as --peer." placeholder:"ID"`
-	Destination   []string      `group:"filter" help:"Who is called, as --peer." placeholder:"ID"`
-	PeerAttribute []string      `group:"filter" sep:";" help:"An attribute that the peer has, such as k8s.namespace.name=shop or attested:service.version=2.*. All that are given." placeholder:"[PROVENANCE:]NAME=VALUE"`
-	Service       []string      `group:"filter" help:"The service's host name; * stands for anything." placeholder:"HOST"`
+	Peer          []string      `sep:"none" group:"filter" help:"The other end: a SPIFFE ID, a trust domain as spiffe://example.org, the beginning of an ID with * at its end, or plaintext." placeholder:"ID"`
+	Source        []string      `sep:"none" group:"filter" help:"Who calls, as --peer." placeholder:"ID"`
+	Destination   []string      `sep:"none" group:"filter" help:"Who is called, as --peer." placeholder:"ID"`
+	PeerAttribute []string      `sep:"none" group:"filter" help:"An attribute that the peer has, such as k8s.namespace.name=shop or attested:service.version=2.*. All that are given." placeholder:"[PROVENANCE:]NAME=VALUE"`
+	Service       []string      `sep:"none" group:"filter" help:"The service's host name; * stands for anything." placeholder:"HOST"`
 	Method        []string      `group:"filter" help:"The request's method." placeholder:"METHOD"`
-	Path          []string      `group:"filter" help:"The request's path, such as /api/*; * stands for anything. It is compared without the query." placeholder:"PATH"`
+	Path          []string      `sep:"none" group:"filter" help:"The request's path, such as /api/*; * stands for anything. It is compared without the query." placeholder:"PATH"`
 	Status        []string      `group:"filter" help:"The status: 404, 5xx, or 0 for no answer." placeholder:"CODE"`
 	GRPCStatus    []string      `name:"grpc-status" group:"filter" help:"The gRPC status, as a number or by its name." placeholder:"CODE"`
 	Protocol      []string      `group:"filter" help:"http1, h2, grpc, postgres, …; http for all requests, tcp for all connections." placeholder:"NAME"`
