@@ -19,6 +19,7 @@ import (
 
 	"github.com/hallmark-mesh/hallmark/identity"
 	"github.com/hallmark-mesh/hallmark/metrics"
+	"github.com/hallmark-mesh/hallmark/metrics/trace"
 	"github.com/hallmark-mesh/hallmark/proxy/accept"
 	"github.com/hallmark-mesh/hallmark/proxy/config"
 	"github.com/hallmark-mesh/hallmark/test/ca"
@@ -33,6 +34,7 @@ type workload struct {
 	path   string
 	store  *identity.Store
 	record *metrics.Recorder
+	trace  *trace.Tracer // off, unless a test turns it on
 	events *events
 }
 
@@ -48,18 +50,20 @@ func newWorkload(tb testing.TB, domain *ca.Domain, path string, attributes ...st
 // start makes the proxy.
 func (w *workload) start() {
 	var err error
-	w.record, err = metrics.New(metrics.Config{Identity: w.store, Sinks: []metrics.Sink{w.events}})
+	w.trace = trace.New(trace.Config{Version: "test", Identity: w.store})
+	w.record, err = metrics.New(metrics.Config{Identity: w.store, Sinks: []metrics.Sink{w.events}, Spans: w.trace.Counts})
 	if err != nil {
 		w.tb.Fatal(err)
 	}
 	w.Proxy = New(Options{
-		Identity: w.store, Sockets: new(accept.Sockets), Record: w.record,
+		Identity: w.store, Sockets: new(accept.Sockets), Record: w.record, Trace: w.trace,
 		Log: zaptest.NewLogger(w.tb, zaptest.Level(zapcore.WarnLevel), zaptest.WrapOptions(zap.AddStacktrace(zap.FatalLevel))),
 	})
 	w.tb.Cleanup(func() {
 		ctx, cancel := context.WithCancel(context.Background())
 		cancel()
 		w.Drain(ctx)
+		w.trace.Close(ctx)
 	})
 }
 
