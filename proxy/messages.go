@@ -153,7 +153,7 @@ func (s *sharedSession) requestDone(*http.Failure) { s.live.record.StreamClosed(
 
 // warm returns what requests can be sent to at once.
 func (r *remote) warm(spoken tlsctx.Protocol) (http.Choice, bool) {
-	if time.Now().UnixNano() < r.noMessages.Load() {
+	if until := r.noMessages.Load(); until != 0 && time.Now().UnixNano() < until {
 		return r.plain(spoken), true
 	}
 	snapshot, err := r.proxy.identity.Snapshot()

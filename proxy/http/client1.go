@@ -31,6 +31,7 @@ type client1 struct {
 	unsent int       // bytes of content that have been queued and not been sent
 
 	// The reader's.
+	deadline time.Time // of reading, zero if none
 	response h1.Response
 	decoder  h1.Decoder
 	trailing []message.Field
@@ -139,10 +140,11 @@ func (c *client1) first() error {
 	if len(c.in.Bytes()) > 0 {
 		return nil
 	}
-	idle := c.plain.config.Idle
 	for {
-		if err := c.in.SetDeadline(time.Now().Add(idle)); err != nil {
-			return err
+		if c.deadline.IsZero() { // else the last one still stands
+			if err := c.arm(c.plain.expires(c)); err != nil {
+				return err
+			}
 		}
 		err := c.in.Wait()
 		switch {
@@ -150,10 +152,17 @@ func (c *client1) first() error {
 			return nil
 		case !h1.Expired(err):
 			return errors.Join(errNothing, err)
-		case c.plain.remove(c, idle):
+		case c.plain.remove(c, c.plain.config.Idle):
 			return err
 		}
+		c.deadline = time.Time{} // it was armed for an earlier response: again
 	}
+}
+
+// arm sets the deadline of reading, the zero time for none.
+func (c *client1) arm(t time.Time) error {
+	c.deadline = t
+	return c.in.SetDeadline(t)
 }
 
 // more reads more of a response.
@@ -166,7 +175,7 @@ func (c *client1) more() error {
 		case !h1.Expired(err):
 			return err
 		}
-		if err := c.in.SetDeadline(time.Time{}); err != nil {
+		if err := c.arm(time.Time{}); err != nil {
 			return err
 		}
 	}
@@ -287,7 +296,7 @@ func (c *client1) chunk(up *attempt1, limit int64) (h2.Chunk, error) {
 		case !h1.Expired(err):
 			return chunk, err
 		}
-		if err := c.in.SetDeadline(time.Time{}); err != nil {
+		if err := c.arm(time.Time{}); err != nil {
 			return chunk, err
 		}
 	}

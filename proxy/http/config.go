@@ -201,6 +201,9 @@ type Relay struct {
 	config Config
 	fields identityFields
 	clock  clock
+
+	// What requests of each version are told in Via.
+	via struct{ http10, http11, http2 string }
 }
 
 // New returns a relay.
@@ -224,6 +227,7 @@ func New(config Config) *Relay {
 	}
 	r := &Relay{config: config}
 	r.fields = newIdentityFields(config.Identity)
+	r.via.http10, r.via.http11, r.via.http2 = "1.0 "+config.Name, "1.1 "+config.Name, "2.0 "+config.Name
 	return r
 }
 

@@ -14,14 +14,14 @@ import (
 
 // via says that the request came through here (RFC 9110, section 7.6.3), and how.
 func (x *exchange) via(r *message.Request) {
-	received := "1.1 "
+	value := x.relay.via.http11
 	switch {
 	case x.down2.stream != nil:
-		received = "2.0 "
+		value = x.relay.via.http2
 	case x.in.Minor == 0:
-		received = "1.0 "
+		value = x.relay.via.http10
 	}
-	r.Fields = append(r.Fields, message.Field{Name: "via", Value: received + x.relay.config.Name})
+	r.Fields = append(r.Fields, message.Field{Name: "via", Value: value})
 }
 
 // mostForwards is the most that Max-Forwards is taken for, as whoever receives it

@@ -176,6 +176,18 @@ func (p *Plain) remove(c *client1, atLeast time.Duration) bool {
 	return false
 }
 
+// expires returns when a connection will have been idle for too long: one that is
+// in use, as if it were idle from now.
+func (p *Plain) expires(c *client1) time.Time {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	now := time.Now()
+	if at := c.since.Add(p.config.Idle); at.After(now) {
+		return at
+	}
+	return now.Add(p.config.Idle)
+}
+
 // session returns a session that takes a request, or nil.
 func (p *Plain) session() *Session {
 	p.mu.Lock()

@@ -131,6 +131,9 @@ func (s *server1) run() error {
 // idle waits for the first byte of a request, and holds next to nothing
 // meanwhile. It reports false if there will be none.
 func (s *server1) idle() (bool, error) {
+	if len(s.in.Bytes()) > 0 {
+		return true, nil // it came while the last one was answered
+	}
 	limit, quiet := s.relay.config.Timeouts.Idle, time.Now()
 	for len(s.in.Bytes()) == 0 {
 		if limit > 0 && s.deadline.IsZero() { // else the last one still stands
