@@ -38,6 +38,7 @@ func TestPage(t *testing.T) {
 		Workload: issuer.Workload(t, "/ns/shop/sa/orders"), Name: "orders",
 		Inbound:  []string{between + "=" + app.Listener.Addr().String() + ",plaintext=Permissive"},
 		Outbound: []string{front + "=" + data, nowhere + "=" + components.FreeAddr(t)},
+		Expect:   []string{issuer.Workload(t, "/ns/data/sa/redis").ID},
 		Args:     []string{"--attested", e2e.TrustDomain},
 	})
 	urls := map[string]string{"plaintext": "http://" + between + "/orders"}
@@ -45,7 +46,7 @@ func TestPage(t *testing.T) {
 		"/ns/web/sa/storefront": nil, "/ns/web/sa/gateway": nil, "/legacy/reporting": {"--attribute", "service.name=" + hostile},
 	} {
 		own := components.FreeAddr(t)
-		e2e.Run(t, e2e.Options{Workload: issuer.Workload(t, path), Outbound: []string{own + "=" + between}, Args: args, Name: path})
+		e2e.Run(t, e2e.Options{Workload: issuer.Workload(t, path), Outbound: []string{own + "=" + between}, Expect: []string{issuer.Workload(t, "/ns/shop/sa/orders").ID}, Args: args, Name: path})
 		urls[path] = "http://" + own + "/orders"
 	}
 	urls["/ns/web/sa/gateway"] += "/half"
