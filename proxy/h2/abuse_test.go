@@ -98,7 +98,6 @@ func TestFloods(t *testing.T) {
 		}, ReasonHeaderBytes},
 		{"empty DATA", on1(func(w *wire) { _ = w.WriteData(1, false, nil) }), ReasonEmptyFrames},
 		{"DATA of nothing but padding", on1(func(w *wire) { _ = w.WriteDataPadded(1, false, nil, make([]byte, 200)) }), ReasonEmptyFrames},
-		{"tiny DATA", on1(func(w *wire) { _ = w.WriteData(1, false, []byte("x")) }), ReasonTinyData},
 		{"PING", on1(func(w *wire) { _ = w.WritePing(false, [8]byte{}) }), ReasonPings},
 		{"answers to no PING", on1(func(w *wire) { _ = w.WritePing(true, [8]byte{}) }), ReasonPings},
 		{"GOAWAY", on1(func(w *wire) { _ = w.WriteGoAway(0, 0, nil) }), ReasonPings},
@@ -125,6 +124,74 @@ func TestFloods(t *testing.T) {
 				t.Errorf("counted %v", counted.of)
 			}
 		})
+	}
+}
+
+// TestTinyData: a stream of which too many tiny pieces wait is reset, and one that
+// shares the connection with it goes on.
+func TestTinyData(t *testing.T) {
+	near, far := tcpPair(t)
+	var counted reasons
+	run(t, far, Server, Config{Limits: Limits{TinyData: 1000}, Count: counted.count}, handlerFuncs{accept: func(s *Stream, h *Headers, end bool) StreamHandler {
+		if end {
+			return acceptEcho(s, h, end)
+		}
+		return acceptNever(s, h, end)
+	}})
+	w := newWire(t, near, Server)
+	w.request(1, false)
+	w.request(3, false)
+	for range 1100 {
+		_ = w.WriteData(1, false, []byte("x"))
+	}
+	_ = w.WriteData(3, false, []byte("x"))
+	w.request(5, true)
+	w.until(func(http2.Frame) bool { return w.heads[5] != nil })
+	if code, ok := w.resets[1]; !ok || code != http2.ErrCodeEnhanceYourCalm || len(w.resets) != 1 || counted.get(ReasonTinyData) != 1 {
+		t.Errorf("resets %v, counted %v", w.resets, counted.of)
+	}
+}
+
+// TestClientsLeave: a client that has reset many streams opens no more on the
+// connection, and no server of our own kind takes it for a flood: what others have
+// on it goes on.
+func TestClientsLeave(t *testing.T) {
+	near, far := tcpPair(t)
+	server := run(t, far, Server, Config{MaxStreams: 100}, handlerFuncs{accept: func(s *Stream, h *Headers, end bool) StreamHandler {
+		if h.Path == "/other" {
+			return acceptEcho(s, h, end)
+		}
+		return acceptNever(s, h, end)
+	}})
+	ready := make(chan struct{}, 1)
+	client := run(t, near, Client, Config{}, handlerFuncs{ready: func(*Conn) { ready <- struct{}{} }})
+	<-ready
+	other := &exchange{done: make(chan struct{})}
+	kept, err := client.Open(&Headers{Kind: Request, Method: "POST", Scheme: "http", Authority: "a", Path: "/other"}, false, other)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for opened, most := 0, 10*ownResets; ; opened++ {
+		s, err := client.Open(get("/"), true, &never{&Queue{}})
+		if err != nil {
+			if opened < ownResets || opened > most || !client.Retired() {
+				t.Errorf("it left after %d streams: %v", opened, err)
+			}
+			break
+		}
+		s.Reset(Cancel)
+	}
+	chunk, _ := ChunkOf([]byte("goes on"))
+	kept.Send(chunk, true)
+	<-other.done
+	if got := other.body.String(); got != "goes on" || other.err != nil {
+		t.Errorf("got %q, %v", got, other.err)
+	}
+	if err := <-client.err; err != nil {
+		t.Errorf("Run: %v", err)
+	}
+	if err := <-server.err; err != nil {
+		t.Errorf("Run of the server: %v", err)
 	}
 }
 

@@ -75,7 +75,8 @@ type Config struct {
 // connection is closed with ENHANCE_YOUR_CALM. 0 means the default.
 type Limits struct {
 	// Resets is how many streams that the peer opened may end by RST_STREAM
-	// from either side, all at once (1000) and each second (200).
+	// from either side, all at once (1000, and as many as may be open) and each
+	// second (200).
 	Resets, ResetsPerSecond int
 
 	// Pings (100, 10/s) and Settings (50, 1/s) count frames that want an
@@ -106,7 +107,9 @@ type Limits struct {
 	ControlQueue int
 
 	// TinyData is how many pieces of data of one connection may wait to be
-	// consumed that are shorter than 256 bytes (100,000).
+	// consumed that are shorter than 256 bytes (100,000). Past it a stream that
+	// has more than a hundredth of them is reset, not the connection: others
+	// may share it who have not sent any.
 	TinyData int
 }
 

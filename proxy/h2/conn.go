@@ -367,8 +367,7 @@ func (c *Conn) Drain() {
 	}
 	switch {
 	case c.role == Client:
-		c.goAway = true
-		c.sendGoAway(0, NoError)
+		c.retire()
 	case !c.started:
 		c.goAway = true
 		c.sendGoAway(c.lastID, NoError)

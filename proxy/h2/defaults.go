@@ -21,12 +21,13 @@ func (c Config) withDefaults() Config {
 	c.SettingsTimeout = cmp.Or(c.SettingsTimeout, 10*time.Second)
 	c.HeaderTimeout = cmp.Or(c.HeaderTimeout, 10*time.Second)
 	c.PingTimeout = cmp.Or(c.PingTimeout, 15*time.Second)
+	// A client of our own kind has no more open when it leaves: see ownResets.
+	c.Limits.Resets = cmp.Or(c.Limits.Resets, 2*ownResets+int(min(c.MaxStreams, 1<<20)))
 	c.Limits = c.Limits.withDefaults()
 	return c
 }
 
 func (l Limits) withDefaults() Limits {
-	l.Resets = cmp.Or(l.Resets, 1000)
 	l.ResetsPerSecond = cmp.Or(l.ResetsPerSecond, 200)
 	l.Pings = cmp.Or(l.Pings, 100)
 	l.PingsPerSecond = cmp.Or(l.PingsPerSecond, 10)

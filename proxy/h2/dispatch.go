@@ -2,6 +2,7 @@ package h2
 
 import (
 	"encoding/binary"
+	"runtime"
 	"slices"
 )
 
@@ -178,6 +179,10 @@ func (in *input) startBlock(f frame, p []byte) error {
 	return nil
 }
 
+// fairShare is how many header blocks a reader handles before it lets others run:
+// a read may bring a thousand requests of one peer, and others have one.
+const fairShare = 32
+
 // decodeBlock decodes a complete header block, whatever becomes of it: the
 // tables must stay in step.
 func (in *input) decodeBlock(p []byte) error {
@@ -188,6 +193,9 @@ func (in *input) decodeBlock(p []byte) error {
 	err := in.c.onHeaders(f.stream, f.has(flagEndStream), in.badPrio)
 	in.headers = Headers{}
 	in.decoder.forget()
+	if in.blocks++; in.blocks%fairShare == 0 {
+		runtime.Gosched()
+	}
 	return err
 }
 

@@ -135,8 +135,8 @@ func (c *Conn) onData(f frame, payload, overhead int) (*Stream, error) {
 	}
 	if payload > 0 && payload < 256 {
 		s.tiny++
-		if c.tiny++; c.tiny > c.config.Limits.TinyData {
-			return nil, failure(EnhanceYourCalm, ReasonTinyData)
+		if c.tiny++; c.tiny > c.config.Limits.TinyData && s.tiny > c.config.Limits.TinyData/100 {
+			return nil, c.streamErrorLocked(s.id, EnhanceYourCalm, ReasonTinyData)
 		}
 	}
 	if overhead > 0 {

@@ -254,9 +254,32 @@ func (s *Stream) Reset(code Code) {
 // held.
 func (c *Conn) reset(s *Stream, code Code, reason Reason) {
 	c.out.rstStream(s.id, code)
+	if c.role == Client && !c.resets.take(ownResets, ownResetsPerSecond) {
+		c.retire()
+	}
 	c.forgotten.add(s.id)
 	c.end(s, &Error{Stream: s.id, Code: code, Reason: reason})
 	c.tellLater(s)
+}
+
+// How many streams a client resets, all at once and each second, before it opens
+// new ones elsewhere. Whoever shares the connection would pay for who resets, when
+// the server takes it for a flood and cuts it. The default of [Limits.Resets]
+// leaves room for all streams that are open by then.
+const (
+	ownResets          = 500
+	ownResetsPerSecond = 20
+)
+
+// retire makes a client's connection take no new streams, and end after those that
+// there are. The lock is held.
+func (c *Conn) retire() {
+	if c.shut || c.closing {
+		return
+	}
+	c.goAway = true
+	c.sendGoAway(0, NoError)
+	c.kick()
 }
 
 // end takes a stream off the connection. The lock is held.

@@ -178,7 +178,7 @@ func failureOf2(err error) *Failure {
 	}
 	if e, ok := errors.AsType[*h2.Error](err); ok {
 		f.Unprocessed = e.Unprocessed
-		f.Reused = e.Reason == h2.ReasonLost
+		f.Reused = e.Reason == h2.ReasonLost || e.Reason == h2.ReasonPeerGoAway
 		if e.Reason == h2.ReasonFields || e.Reason == h2.ReasonLength {
 			f.Reason = UpstreamInvalid
 		}

@@ -82,19 +82,7 @@ func h2spec(t *testing.T, want int, address string, args ...string) {
 // workload, and offers HTTP/2 as anybody does who has not heard of contexts.
 func terminate(t *testing.T, w e2e.Workload, to string) string {
 	t.Helper()
-	source, err := workload.Open(workload.Config{Address: w.Endpoint})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer source.Close()
-	own, err := source.Wait(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	config := &tls.Config{
-		InsecureSkipVerify: true, MinVersion: tls.VersionTLS13,
-		Certificates: []tls.Certificate{ca.TLSCertificate(own.SVID)}, NextProtos: []string{"h2"},
-	}
+	config := credentials(t, w, "h2")
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -116,6 +104,25 @@ func terminate(t *testing.T, w e2e.Workload, to string) string {
 		all.Wait()
 	})
 	return l.Addr().String()
+}
+
+// credentials are what a program that has not heard of contexts connects to a peer
+// with, as the workload.
+func credentials(tb testing.TB, w e2e.Workload, alpn string) *tls.Config {
+	tb.Helper()
+	source, err := workload.Open(workload.Config{Address: w.Endpoint})
+	if err != nil {
+		tb.Fatal(err)
+	}
+	defer source.Close()
+	own, err := source.Wait(tb.Context())
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return &tls.Config{
+		InsecureSkipVerify: true, MinVersion: tls.VersionTLS13,
+		Certificates: []tls.Certificate{ca.TLSCertificate(own.SVID)}, NextProtos: []string{alpn},
+	}
 }
 
 // secure forwards one connection over TLS, until either end is done.
