@@ -31,7 +31,7 @@ build: ## Build bin/hallmark
 	CGO_ENABLED=0 go build -trimpath -ldflags='-s -w -X main.version=$(VERSION) -X main.revision=$(REVISION)' -o bin/hallmark ./cmd/hallmark
 
 .PHONY: demo
-demo: build ## See it work: three workloads, their sidecars, who called whom (ARGS=--once to end by itself)
+demo: build ## See it work: four workloads, their sidecars, who called whom (ARGS=--once to end by itself)
 	@bin/hallmark demo $(ARGS)
 
 .PHONY: test

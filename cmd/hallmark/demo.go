@@ -20,15 +20,17 @@ import (
 
 // DemoCmd is the subcommand demo.
 type DemoCmd struct {
-	Once   bool `help:"End when the story is told, instead of staying up."`
-	Colour bool `help:"Use colours. Default: if standard output is a terminal." negatable:"" default:"${colour}"`
+	Once   bool   `help:"End when the story is told, instead of staying up."`
+	Ledger string `help:"The database: auto is redis-server if it is installed, builtin a small one of this program." enum:"auto,builtin" default:"auto"`
+	Colour bool   `help:"Use colours. Default: if standard output is a terminal." negatable:"" default:"${colour}"`
 }
 
 // Help is the long description of the subcommand.
 func (*DemoCmd) Help() string {
-	return `Starts an issuer and three workloads with a sidecar each, all of them on loopback, lets
-them talk, and shows who called whom and what the callee's sidecar knew before the first
-byte. It needs no privileges and nothing else installed.
+	return `Starts an issuer and four workloads with a sidecar each, all of them on loopback, lets
+them talk by HTTP, gRPC and Redis, and shows who called whom, what the callee's sidecar
+knew before the first byte, and whose fault it is when a call fails. It needs no
+privileges and nothing else installed.
 
   hallmark demo
   hallmark demo --once
@@ -40,6 +42,8 @@ byte. It needs no privileges and nothing else installed.
 type demo struct {
 	dir       string
 	program   string
+	builtin   bool   // whether the database is ours in any case
+	ledger    string // what it is
 	workloads []*demoWorkload
 	screen    *screen
 
@@ -62,7 +66,7 @@ type demoWorkload struct {
 
 // Run tells the story.
 func (c *DemoCmd) Run(ctx context.Context, stdout io.Writer) error {
-	d := &demo{screen: &screen{out: stdout, colour: c.Colour}}
+	d := &demo{screen: &screen{out: stdout, colour: c.Colour}, builtin: c.Ledger == "builtin"}
 	ctx, d.cancel = context.WithCancel(ctx)
 	defer d.close()
 	if err := d.open(ctx); err != nil {
@@ -75,6 +79,7 @@ func (c *DemoCmd) Run(ctx context.Context, stdout io.Writer) error {
 		return nil
 	}
 	d.screen.stay(d)
+	d.wg.Go(func() { d.shop(ctx) })
 	<-ctx.Done()
 	return nil
 }
@@ -134,6 +139,7 @@ func demoWorkloads() ([]*demoWorkload, error) {
 			asserted:   []string{"service.name=payments-admin"}, // it would like to be
 		},
 		{name: "orders", id: prefix + "shop/sa/orders", attributes: []string{"k8s.deployment.name=orders", "service.version=1.8.1"}},
+		{name: "stock", id: prefix + "shop/sa/stock", attributes: []string{"k8s.deployment.name=stock"}},
 		{name: "ledger", id: prefix + "data/sa/ledger", attributes: []string{"k8s.statefulset.name=ledger"}},
 	}
 	for _, w := range all {
@@ -147,7 +153,7 @@ func demoWorkloads() ([]*demoWorkload, error) {
 			*to = address
 		}
 	}
-	for caller, callees := range map[int][]int{0: {1, 2}, 1: {2}} {
+	for caller, callees := range map[int][]int{0: {1, 3}, 1: {2, 3}} {
 		for _, callee := range callees {
 			address, err := freeAddress()
 			if err != nil {
@@ -214,7 +220,7 @@ kind: Proxy
 metadata: {name: %s}
 spec:
   trustDomains: [{name: demo.example, attested: true}]
-  accessLog: {level: Debug}
+  accessLog: {level: Debug, requests: All}
 ---
 apiVersion: hallmark.dev/v1alpha1
 kind: Inbound
@@ -246,10 +252,15 @@ spec:
 	return b.String()
 }
 
-// start runs this program with other arguments until ctx ends. Lines of JSON on
-// its outputs go to the channels.
+// start runs this program with other arguments.
 func (d *demo) start(ctx context.Context, name string, stdout, stderr chan logLine, args ...string) error {
-	cmd := exec.CommandContext(ctx, d.program, args...)
+	return d.run(ctx, name, d.program, stdout, stderr, args...)
+}
+
+// run runs a program until ctx ends. Lines of JSON on its outputs go to the
+// channels.
+func (d *demo) run(ctx context.Context, name, program string, stdout, stderr chan logLine, args ...string) error {
+	cmd := exec.CommandContext(ctx, program, args...)
 	cmd.Env = append(os.Environ(), "SPIFFE_ENDPOINT_SOCKET=", "OTEL_SERVICE_NAME=", "OTEL_RESOURCE_ATTRIBUTES=")
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // Ctrl-C is for us to pass on
 	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }

@@ -1,185 +1,189 @@
 package main
 
 import (
-	"bufio"
 	"context"
 	"fmt"
 	"io"
 	"net"
-	"strconv"
+	"net/http"
+	"os/exec"
 	"strings"
-	"sync"
+	"sync/atomic"
 	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/types/known/wrapperspb"
 )
 
 // The applications of the demonstration know nothing of Hallmark: each speaks its
 // own protocol on plain TCP, to addresses on loopback.
 
-// startApplications starts the two that serve.
+// startApplications starts those that serve.
 func (d *demo) startApplications(ctx context.Context) error {
-	ledger, orders := d.workload("ledger"), d.workload("orders")
-	book := &book{entries: make(map[string]string)}
-	if err := d.serve(ctx, ledger.app, book.serve); err != nil {
+	if err := d.startLedger(ctx); err != nil {
 		return err
 	}
-	counter := &counter{ledger: orders.outbound["ledger"]}
-	return d.serve(ctx, orders.app, counter.serve)
-}
-
-// serve accepts at the address until ctx ends.
-func (d *demo) serve(ctx context.Context, address string, handle func(net.Conn)) error {
-	l, err := new(net.ListenConfig).Listen(ctx, "tcp", address)
-	if err != nil {
-		return fmt.Errorf("demo: start an application: %w", err)
+	if err := d.startStock(ctx); err != nil {
+		return err
 	}
-	stop := context.AfterFunc(ctx, func() { _ = l.Close() })
-	d.wg.Go(func() {
-		defer stop()
-		for {
-			c, err := l.Accept()
-			if err != nil {
-				return
-			}
-			d.wg.Go(func() {
-				defer c.Close()
-				defer context.AfterFunc(ctx, func() { _ = c.Close() })()
-				handle(c)
-			})
-		}
-	})
+	orders := d.workload("orders")
+	reserve, err := grpc.NewClient("passthrough:///"+orders.outbound["stock"], grpc.WithTransportCredentials(insecure.NewCredentials()))
+	if err != nil {
+		return fmt.Errorf("demo: start orders: %w", err)
+	}
+	context.AfterFunc(ctx, func() { _ = reserve.Close() })
+	desk := &desk{stock: reserve, ledger: orders.outbound["ledger"]}
+	l, err := new(net.ListenConfig).Listen(ctx, "tcp", orders.app)
+	if err != nil {
+		return fmt.Errorf("demo: start orders: %w", err)
+	}
+	server := &http.Server{Handler: desk, ReadHeaderTimeout: 10 * time.Second}
+	context.AfterFunc(ctx, func() { _ = server.Close() })
+	d.wg.Go(func() { _ = server.Serve(l) })
 	return nil
 }
 
-// book is the ledger: a database that speaks a little of Redis's protocol.
-type book struct {
-	mu      sync.Mutex
-	entries map[string]string
+// startLedger starts the database: Redis if it is installed, else the little one
+// of this program.
+func (d *demo) startLedger(ctx context.Context) error {
+	ledger := d.workload("ledger")
+	program, err := exec.LookPath("redis-server")
+	if err != nil || d.builtin {
+		d.ledger = "a small database in this program that speaks Redis’s protocol: install redis-server to see that one"
+		return d.serve(ctx, ledger.app, new(book).serve)
+	}
+	d.ledger = "redis-server, " + program
+	host, port, _ := net.SplitHostPort(ledger.app) // it is made by freeAddress
+	if err := d.run(ctx, "ledger", program, nil, nil, "--bind", host, "--port", port, "--save", "", "--appendonly", "no", "--dir", d.dir); err != nil {
+		return err
+	}
+	return awaitAnswer(ctx, ledger.app)
 }
 
-func (b *book) serve(c net.Conn) {
-	r := bufio.NewReader(c)
+// awaitAnswer waits until somebody answers at the address.
+func awaitAnswer(ctx context.Context, address string) error {
+	ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
+	defer cancel()
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
 	for {
-		command, err := readCommand(r)
-		if err != nil {
-			return
+		c, err := new(net.Dialer).DialContext(ctx, "tcp", address)
+		if err == nil {
+			return c.Close()
 		}
-		if _, err := io.WriteString(c, b.answer(command)); err != nil {
-			return
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return fmt.Errorf("demo: the database does not start: %w", err)
 		}
 	}
 }
 
-// answer does SET key value and GET key.
-func (b *book) answer(command []string) string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	switch {
-	case len(command) == 3 && strings.EqualFold(command[0], "SET"):
-		b.entries[command[1]] = command[2]
-		return "+OK\r\n"
-	case len(command) == 2 && strings.EqualFold(command[0], "GET"):
-		v := b.entries[command[1]]
-		return fmt.Sprintf("$%d\r\n%s\r\n", len(v), v)
-	default:
-		return "-ERR unknown command\r\n"
+// stock is a gRPC service. Every so often it has run out.
+type stock struct{ asked atomic.Int64 }
+
+// runsOut is how many it can reserve until it has to refuse one.
+const runsOut = 5
+
+// stockMethod is the one method that it has.
+const stockMethod = "/demo.Stock/Reserve"
+
+func (s *stock) reserve(what *wrapperspb.StringValue) (*wrapperspb.Int64Value, error) {
+	n := s.asked.Add(1)
+	if n%runsOut == 0 {
+		return nil, status.Errorf(codes.Unavailable, "out of %s", what.GetValue())
 	}
+	return wrapperspb.Int64(n), nil
 }
 
-// maxDemoField bounds the parts of a command.
-const maxDemoField = 1 << 10
-
-// readCommand reads an array of bulk strings.
-func readCommand(r *bufio.Reader) ([]string, error) {
-	n, err := readCount(r, '*')
-	if err != nil || n > 16 {
-		return nil, io.ErrUnexpectedEOF
-	}
-	command := make([]string, n)
-	for i := range command {
-		size, err := readCount(r, '$')
-		if err != nil || size > maxDemoField {
-			return nil, io.ErrUnexpectedEOF
-		}
-		field := make([]byte, size+2)
-		if _, err := io.ReadFull(r, field); err != nil {
-			return nil, err
-		}
-		command[i] = string(field[:size])
-	}
-	return command, nil
-}
-
-func readCount(r *bufio.Reader, kind byte) (int, error) {
-	line, err := r.ReadString('\n')
+func (d *demo) startStock(ctx context.Context) error {
+	l, err := new(net.ListenConfig).Listen(ctx, "tcp", d.workload("stock").app)
 	if err != nil {
-		return 0, err
+		return fmt.Errorf("demo: start stock: %w", err)
 	}
-	if line[0] != kind {
-		return 0, io.ErrUnexpectedEOF
-	}
-	n, err := strconv.ParseUint(strings.TrimSpace(line[1:]), 10, 16)
-	return int(n), err
+	server := grpc.NewServer()
+	shelf := new(stock)
+	server.RegisterService(&grpc.ServiceDesc{
+		ServiceName: "demo.Stock", HandlerType: (*any)(nil),
+		Methods: []grpc.MethodDesc{{
+			MethodName: "Reserve",
+			Handler: func(_ any, _ context.Context, decode func(any) error, _ grpc.UnaryServerInterceptor) (any, error) {
+				what := new(wrapperspb.StringValue)
+				if err := decode(what); err != nil {
+					return nil, err
+				}
+				return shelf.reserve(what)
+			},
+		}},
+	}, shelf)
+	context.AfterFunc(ctx, server.Stop)
+	d.wg.Go(func() { _ = server.Serve(l) })
+	return nil
 }
 
-// counter is the order desk: a service that speaks first, in lines, and books
-// each order in the ledger.
-type counter struct {
+// desk takes orders by HTTP, reserves by gRPC, and books in the database.
+type desk struct {
+	stock  *grpc.ClientConn
 	ledger string
-
-	mu sync.Mutex
-	n  int
+	n      atomic.Int64
 }
 
-func (o *counter) serve(c net.Conn) {
-	if _, err := io.WriteString(c, "orders here, what will it be?\n"); err != nil {
+// ServeHTTP takes an order.
+func (o *desk) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	body, err := io.ReadAll(io.LimitReader(r.Body, maxDemoField))
+	if err != nil {
 		return
 	}
-	r := bufio.NewReader(io.LimitReader(c, maxDemoField))
-	for {
-		order, err := r.ReadString('\n')
-		if err != nil {
-			return
-		}
-		if _, err := io.WriteString(c, o.book(strings.TrimSpace(order))+"\n"); err != nil {
-			return
-		}
+	ctx, cancel := context.WithTimeout(r.Context(), 10*time.Second)
+	defer cancel()
+	order := string(body)
+	if err := o.stock.Invoke(ctx, stockMethod, wrapperspb.String(order), new(wrapperspb.Int64Value), grpc.WaitForReady(true)); err != nil {
+		http.Error(w, "sorry: "+status.Convert(err).Message(), http.StatusServiceUnavailable)
+		return
 	}
+	key := fmt.Sprintf("order:%d", o.n.Add(1))
+	if err := bookOrder(o.ledger, key, order); err != nil {
+		http.Error(w, "the ledger is closed: "+err.Error(), http.StatusBadGateway)
+		return
+	}
+	fmt.Fprintf(w, "%s booked\n", key)
 }
 
-func (o *counter) book(order string) string {
-	o.mu.Lock()
-	o.n++
-	key := fmt.Sprintf("order:%d", o.n)
-	o.mu.Unlock()
-	c, err := net.DialTimeout("tcp", o.ledger, 5*time.Second)
+// buy is the storefront: it places one order and returns what was answered.
+func buy(ctx context.Context, address, order string) (answer string, err error) {
+	ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://"+address+"/orders", strings.NewReader(order))
 	if err != nil {
-		return "the ledger is closed: " + err.Error()
+		return "", err
 	}
-	defer c.Close()
-	_ = c.SetDeadline(time.Now().Add(10 * time.Second))
-	fmt.Fprintf(c, "*3\r\n$3\r\nSET\r\n$%d\r\n%s\r\n$%d\r\n%s\r\n", len(key), key, len(order), order)
-	answer, err := bufio.NewReader(c).ReadString('\n')
-	if err != nil || !strings.HasPrefix(answer, "+OK") {
-		return "the ledger does not answer"
+	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+	res, err := client.Do(req)
+	if err != nil {
+		return "", err
 	}
-	return key + " booked"
+	defer res.Body.Close()
+	body, err := io.ReadAll(io.LimitReader(res.Body, maxDemoField))
+	return fmt.Sprintf("%s: %s", res.Status, strings.TrimSpace(string(body))), err
 }
 
-// buy is the storefront: it calls the order desk once and returns what was said.
-func buy(address, order string) (greeting, answer string, err error) {
-	c, err := net.DialTimeout("tcp", address, 5*time.Second)
-	if err != nil {
-		return "", "", err
+// shop has the storefront go on buying until ctx ends.
+func (d *demo) shop(ctx context.Context) {
+	tick := time.NewTicker(500 * time.Millisecond)
+	defer tick.Stop()
+	for i := 0; ; i++ {
+		menu := []string{"an espresso", "a cortado", "a ristretto", "two espressi"}
+		_, _ = buy(ctx, d.workload("storefront").outbound["orders"], menu[i%len(menu)])
+		if i%20 == 0 {
+			_ = tryLedger(d.workload("storefront").outbound["ledger"])
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return
+		}
 	}
-	defer c.Close()
-	_ = c.SetDeadline(time.Now().Add(10 * time.Second))
-	r := bufio.NewReader(c)
-	if greeting, err = r.ReadString('\n'); err != nil {
-		return "", "", err
-	}
-	if _, err := io.WriteString(c, order+"\n"); err != nil {
-		return "", "", err
-	}
-	answer, err = r.ReadString('\n')
-	return strings.TrimSpace(greeting), strings.TrimSpace(answer), err
 }

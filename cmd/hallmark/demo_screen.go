@@ -5,6 +5,7 @@ import (
 	"io"
 	"os"
 	"regexp"
+	"slices"
 	"strings"
 )
 
@@ -75,7 +76,11 @@ func (s *screen) connection(callee string, l logLine) {
 		}
 	}
 	s.row(dim, "target", l.text("hallmark.target"))
-	s.row(dim, "protocol", fmt.Sprintf("%s   %s", l.text("network.protocol.name"), s.paint(dim, "(settled by: "+l.text("hallmark.detection")+")")))
+	if method := l.text("http.request.method"); method != "" {
+		s.row(dim, "request", fmt.Sprintf("%s %s, HTTP/%s   %s", method, l.text("url.path"), l.text("network.protocol.version"), s.paint(dim, "(answered: "+l.text("http.response.status_code")+")")))
+	} else {
+		s.row(dim, "protocol", fmt.Sprintf("%s   %s", l.text("network.protocol.name"), s.paint(dim, "(settled by: "+l.text("hallmark.detection")+")")))
+	}
 	s.row(dim, "security", fmt.Sprintf("mutual TLS 1.3, %s, %s session %s", l.text("tls.curve"), l.text("hallmark.session"), l.text("hallmark.session.id")))
 }
 
@@ -94,24 +99,31 @@ func (s *screen) row(colour, name, value string) {
 
 // told are the labels that the demonstration shows; those left out are unknown or
 // say what is known by then.
-var told = regexp.MustCompile(`(source_workload|source_workload_namespace|source_principal|source_app|destination_workload|destination_service_name|connection_security_policy|request_protocol|decision|reason|rule|kind|side)="[^"]*"`)
+var told = regexp.MustCompile(`(source_workload|source_workload_namespace|source_principal|destination_workload|request_protocol|response_code|grpc_response_status|decision|reason|rule|kind|side)="[^"]*"`)
 
 // metric shows a line of metrics with the labels that matter.
 func (s *screen) metric(line string) {
 	name, rest, _ := strings.Cut(line, "{")
 	_, value, _ := strings.Cut(rest, "} ")
-	s.line("   %s{%s} %s", name, strings.Join(told.FindAllString(rest, -1), ","), s.paint(bold, value))
+	s.line("   %s{%s} %s", name, strings.Join(tellable(rest), ","), s.paint(bold, value))
+}
+
+// tellable are the labels to show, but those that say nothing.
+func tellable(labels string) []string {
+	return slices.DeleteFunc(told.FindAllString(labels, -1), func(label string) bool { return strings.HasSuffix(label, `=""`) })
 }
 
 // stay says what can be looked at.
 func (s *screen) stay(d *demo) {
-	s.title("It stays up. Look around, and end it with Ctrl-C:")
+	s.title("It stays up, and the storefront goes on buying. Look around, and end it with Ctrl-C:")
 	for _, w := range d.workloads {
-		s.line("   %s metrics http://%s/metrics   peers http://%s/peers   configuration http://%s/config",
-			s.paint(cyan, fmt.Sprintf("%-11s", w.name)), w.metrics, w.admin, w.admin)
+		s.line("   %s %s   metrics http://%s/metrics   peers http://%s/peers",
+			s.paint(cyan, fmt.Sprintf("%-11s", w.name)), s.paint(bold, "http://"+w.admin+"/"), w.metrics, w.admin)
 	}
+	orders := d.workload("orders")
 	_, port, _ := strings.Cut(d.workload("storefront").outbound["orders"], ":")
-	s.line("   order something as the storefront:   nc 127.0.0.1 %s", port)
+	s.line("   the page of orders shows it live; in a terminal: %s stat --admin %s   (or tap)", d.program, orders.admin)
+	s.line("   order something as the storefront: curl -d 'a mocha' 127.0.0.1:%s/orders", port)
 }
 
 // nameOf returns the last segment of a SPIFFE ID.

@@ -43,33 +43,38 @@ func (l logLine) attributes(field string) []string {
 
 // story lets the workloads talk, and shows what is seen.
 func (d *demo) story(ctx context.Context) error {
-	storefront, orders, ledger := d.workload("storefront"), d.workload("orders"), d.workload("ledger")
+	storefront, orders, stock, ledger := d.workload("storefront"), d.workload("orders"), d.workload("stock"), d.workload("ledger")
 	s := d.screen
-	s.title("Three workloads, a sidecar each. The applications know nothing of it.")
+	s.title("Four workloads, a sidecar each. The applications know nothing of it.")
+	s.line("   ledger is %s", d.ledger)
 
-	s.chapter("storefront buys from orders, which speaks first; orders books in ledger, a database")
-	greeting, answer, err := buy(storefront.outbound["orders"], "two espressi")
-	if err != nil {
-		return fmt.Errorf("storefront calls orders: %w", err)
-	}
-	s.conversation("orders", greeting, "storefront", "two espressi", "orders", answer)
-	if err := d.show(ctx, orders); err != nil {
+	s.chapter("storefront orders by HTTP; orders reserves at stock by gRPC, and books in ledger by Redis’s protocol")
+	if err := d.buy(ctx, storefront, "two espressi"); err != nil {
 		return err
 	}
-	if err := d.show(ctx, ledger); err != nil {
+	if err := d.show(ctx, orders, "request"); err != nil {
+		return err
+	}
+	if err := d.show(ctx, ledger, "connection opened"); err != nil {
 		return err
 	}
 
-	s.chapter("storefront calls again, and again: new connections, the same session, no handshake")
-	for _, order := range []string{"one ristretto", "a cortado"} {
-		if _, answer, err = buy(storefront.outbound["orders"], order); err != nil {
-			return fmt.Errorf("storefront calls orders: %w", err)
+	s.chapter("four more orders, and the last of them fails. Whose fault is it?")
+	for _, order := range []string{"a ristretto", "a cortado", "an espresso", "a macchiato"} {
+		if err := d.buy(ctx, storefront, order); err != nil {
+			return err
 		}
-		s.conversation("storefront", order, "orders", answer)
 	}
-	if err := d.metrics(ctx, orders, `^hallmark_(sessions|streams)_opened_total\{.*side="server"\}`); err != nil {
+	for _, w := range []*demoWorkload{orders, stock} {
+		if err := d.metrics(ctx, w, `^istio_requests_total\{.*reporter="destination"`); err != nil {
+			return err
+		}
+	}
+	s.line("   %s", s.paint(dim, "storefront got a 503 from orders, orders a 14 (unavailable) from stock: it is stock"))
+	if err := d.metrics(ctx, orders, `^hallmark_sessions_opened_total\{.*side="server"\}`); err != nil {
 		return err
 	}
+	s.line("   %s", s.paint(dim, "five requests, each on a connection of its own, and one handshake between the sidecars"))
 
 	s.chapter("storefront tries the ledger itself; only what is attested as orders may")
 	if err := tryLedger(storefront.outbound["ledger"]); err != nil {
@@ -78,14 +83,22 @@ func (d *demo) story(ctx context.Context) error {
 	if err := d.showRefusal(ctx, ledger); err != nil {
 		return err
 	}
-
-	s.chapter("what Prometheus gets: who called, as the handshake proved, not as the caller says")
-	for _, w := range []*demoWorkload{orders, ledger} {
-		if err := d.metrics(ctx, w, `^istio_tcp_connections_opened_total\{.*reporter="destination"`); err != nil {
-			return err
-		}
+	if err := d.metrics(ctx, ledger, `^hallmark_authorizations_total\{decision="denied"`); err != nil {
+		return err
 	}
-	return d.metrics(ctx, ledger, `^hallmark_authorizations_total\{decision="denied"`)
+
+	s.chapter("what Prometheus gets of the database: who called, as the handshake proved, not as the caller says")
+	return d.metrics(ctx, ledger, `^istio_tcp_(connections_opened|received_bytes)_total\{.*reporter="destination"`)
+}
+
+// buy has an order placed, and shows what was said.
+func (d *demo) buy(ctx context.Context, storefront *demoWorkload, order string) error {
+	answer, err := buy(ctx, storefront.outbound["orders"], order)
+	if err != nil {
+		return fmt.Errorf("storefront calls orders: %w", err)
+	}
+	d.screen.conversation("storefront", order, "orders", answer)
+	return nil
 }
 
 // tryLedger connects to the ledger as the storefront and expects to be refused.
@@ -103,13 +116,14 @@ func tryLedger(address string) error {
 	return nil
 }
 
-// show shows what a sidecar knew of the next connection when it opened.
-func (d *demo) show(ctx context.Context, callee *demoWorkload) error {
+// show shows what a sidecar knew of the next request, or of the next connection
+// when it opened.
+func (d *demo) show(ctx context.Context, callee *demoWorkload, message string) error {
 	line, err := next(ctx, callee.lines, func(l logLine) bool {
-		return l.text("message") == "connection opened" && l.text("hallmark.reporter") == "destination"
+		return l.text("message") == message && l.text("hallmark.reporter") == "destination"
 	})
 	if err != nil {
-		return fmt.Errorf("the sidecar of %s saw no connection: %w", callee.name, err)
+		return fmt.Errorf("the sidecar of %s saw no %s: %w", callee.name, message, err)
 	}
 	d.screen.connection(callee.name, line)
 	return nil
