@@ -92,6 +92,7 @@ type exchange struct {
 	replay     []byte
 	replayable bool
 	resent     bool   // sent again although it may have been acted on
+	unsent     int    // attempts that came too late for their connection
 	why        Reason // the attempt before has failed
 	sent       int64  // bytes of the request that left by this attempt
 	credited   int64  // bytes that the client has got credit for
@@ -165,7 +166,7 @@ func (x *exchange) release() {
 	x.relay, x.source, x.told, x.down, x.parent = nil, nil, nil, nil, nil
 	x.up, x.flowing, x.cancel = nil, false, nil
 	x.ended, x.endGiven, x.trailer = false, false, x.trailer[:0]
-	x.replay, x.replayable, x.resent, x.sent, x.credited = x.replay[:0], false, false, 0, 0
+	x.replay, x.replayable, x.resent, x.unsent, x.sent, x.credited = x.replay[:0], false, false, 0, 0, 0
 	x.why = ""
 	x.last = false
 	x.begun, x.tunnel, x.respEnded, x.finished, x.failing, x.interim, x.moved = false, false, false, false, nil, 0, 0
@@ -259,17 +260,27 @@ func (x *exchange) send(choice Choice, flush bool) {
 			x.sendOn(choice, up, true)
 			return
 		}
-		if choice.Done != nil {
-			choice.Done(f)
-		}
-		x.mu.Lock()
-		if !x.finished {
-			x.record.Attempts++
-			x.record.Labels = choice.Labels
-		}
-		x.mu.Unlock()
-		x.failed(f)
+		x.notSent(choice, f)
 	})
+}
+
+// notSent says that no connection could be opened for an attempt.
+func (x *exchange) notSent(choice Choice, f *Failure) {
+	x.mu.Lock()
+	if !x.finished {
+		x.record.Attempts++
+		x.record.Labels = choice.Labels
+		if x.mayRetry(f) {
+			x.choice = choice
+			x.again(f)
+			return
+		}
+	}
+	x.mu.Unlock()
+	if choice.Done != nil {
+		choice.Done(f)
+	}
+	x.failed(f)
 }
 
 // park runs f, which may block, in a goroutine of its own, until the client is

@@ -47,6 +47,10 @@ type Failure struct {
 	// so that it may be sent again whatever its method.
 	Unprocessed bool
 
+	// Unsent says that nothing was sent: the connection had ended, or takes
+	// no more, since it was chosen.
+	Unsent bool
+
 	// Reused says that the connection had carried requests before: it may
 	// have been closing already when the request was sent.
 	Reused bool

@@ -12,6 +12,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/hallmark-mesh/hallmark/proxy/h2"
+	"github.com/hallmark-mesh/hallmark/proxy/http/message"
 	"github.com/hallmark-mesh/hallmark/tlsctx"
 )
 
@@ -169,6 +171,46 @@ func TestRetry(t *testing.T) {
 				t.Errorf("%d attempts, want %d", got, c.attempts)
 			}
 		})
+	}
+}
+
+// stale is an upstream whose connections take nothing more when a request comes,
+// so many times.
+type stale struct {
+	Upstream
+	left int
+}
+
+func (u *stale) attempt(x *exchange) attempt {
+	up := u.Upstream.attempt(x)
+	if u.left--; u.left >= 0 {
+		return &staleAttempt{up}
+	}
+	return up
+}
+
+type staleAttempt struct{ attempt }
+
+func (a *staleAttempt) request(*message.Request, bool) *Failure {
+	return failureOf2(h2.ErrUnavailable)
+}
+
+// TestUnsentAttempts: connections that end just before a request is sent do not
+// count as attempts to send it, within reason.
+func TestUnsentAttempts(t *testing.T) {
+	address := app(t, func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "ok") })
+	for times, want := range map[int]int{
+		maxUnsent: http.StatusOK, maxUnsent + 2: http.StatusOK, maxUnsent + 3: http.StatusBadGateway,
+	} {
+		p := start(t, tlsctx.HTTP1, to(&stale{plain(t, address, tlsctx.HTTP2), times}))
+		res, err := client(t, tlsctx.HTTP1).Post("http://"+p.address, "text/plain", strings.NewReader("x"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		res.Body.Close()
+		if res.StatusCode != want {
+			t.Errorf("after %d stale connections: got %d, want %d", times, res.StatusCode, want)
+		}
 	}
 }
 

@@ -291,7 +291,9 @@ func (p *Plain) openSession(ctx context.Context) (*Session, *Failure) {
 		p.keep(s)
 	}()
 	if err := s.Await(ctx); err != nil {
-		return nil, &Failure{Reason: UpstreamRefused, Err: err}
+		e, ok := errors.AsType[*h2.Error](err)
+		lost := ok && e.Reason == h2.ReasonLost // another may be kept
+		return nil, &Failure{Reason: UpstreamRefused, Err: err, Unprocessed: lost}
 	}
 	return s, nil
 }

@@ -49,7 +49,7 @@ type Record struct {
 	Trace tlsctx.Traceparent
 	Span  Span
 
-	// Attempts says how often it was sent.
+	// Attempts says how often it was sent, or was to be.
 	Attempts int
 
 	// Reason says why it was not answered as it should be; [OK] if it was.

@@ -247,10 +247,20 @@ func (x *exchange) upClosed(up attempt, f *Failure) {
 	x.failed(f)
 }
 
+// maxUnsent is how many connections may have ended or taken no more just as a
+// request was to go on them, without that counting as having been sent.
+const maxUnsent = 10
+
 // mayRetry reports whether a failed attempt may be followed by another. The lock
 // is held.
 func (x *exchange) mayRetry(f *Failure) bool {
-	if !x.replayable || x.record.Attempts >= x.relay.config.Limits.Attempts || x.parent.Err() != nil {
+	if !x.replayable || x.parent.Err() != nil {
+		return false
+	}
+	if f.Unsent && x.unsent < maxUnsent {
+		return true
+	}
+	if x.record.Attempts-x.unsent >= x.relay.config.Limits.Attempts {
 		return false
 	}
 	return f.Unprocessed || f.Reused && !x.resent && x.request().Idempotent()
@@ -260,6 +270,9 @@ func (x *exchange) mayRetry(f *Failure) bool {
 // is held, and released.
 func (x *exchange) again(f *Failure) {
 	x.resent, x.why = x.resent || !f.Unprocessed, f.Reason
+	if f.Unsent && x.unsent < maxUnsent {
+		x.unsent++
+	}
 	x.queue.Clear()
 	for rest := x.replay; len(rest) > 0; {
 		chunk, n := h2.ChunkOf(rest)

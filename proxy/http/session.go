@@ -174,7 +174,7 @@ func (a *attempt2) request(r *message.Request, end bool) *Failure {
 func failureOf2(err error) *Failure {
 	f := &Failure{Reason: UpstreamReset, Err: err}
 	if errors.Is(err, h2.ErrUnavailable) {
-		f.Unprocessed = true
+		f.Unprocessed, f.Unsent = true, true
 	}
 	if e, ok := errors.AsType[*h2.Error](err); ok {
 		f.Unprocessed = e.Unprocessed
