@@ -106,9 +106,9 @@ func tlsOf(s *Settings) (*tls.Config, error) { //nolint:forbidigo // a collector
 	}
 	c := &tls.Config{MinVersion: tls.VersionTLS12} //nolint:forbidigo // a collector is no peer
 	if s.CA != "" {
-		pem, err := os.ReadFile(s.CA)
+		pem, err := readAuthorities(s.CA)
 		if err != nil {
-			return nil, fmt.Errorf("trace: read the authorities of the collector: %w", err)
+			return nil, err
 		}
 		c.RootCAs = x509.NewCertPool()
 		if !c.RootCAs.AppendCertsFromPEM(pem) {
@@ -129,6 +129,18 @@ func tlsOf(s *Settings) (*tls.Config, error) { //nolint:forbidigo // a collector
 		c.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return load() }
 	}
 	return c, nil
+}
+
+// readAuthorities reads a file of authorities; "" is none.
+func readAuthorities(path string) ([]byte, error) {
+	if path == "" {
+		return nil, nil
+	}
+	pem, err := os.ReadFile(path)
+	if err != nil {
+		return nil, fmt.Errorf("trace: read the authorities of the collector: %w", err)
+	}
+	return pem, nil
 }
 
 // maxHeaders bounds a file of headers, in bytes.

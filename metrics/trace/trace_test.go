@@ -2,7 +2,14 @@ package trace
 
 import (
 	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/pem"
+	"io"
+	"log"
 	"math"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"slices"
@@ -397,4 +404,54 @@ func TestResend(t *testing.T) {
 	if s := spans[2]; !slices.Equal(s.Events, []string{"hallmark.attempt.failed"}) || s.Attributes["hallmark.attempts"] != strconv.Itoa(3) {
 		t.Errorf("the request's own: %+v", s)
 	}
+}
+
+// TestTLS: a collector with a certificate of its own, whose authority changes.
+func TestTLS(t *testing.T) {
+	secure := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if len(r.TLS.PeerCertificates) == 0 {
+			w.WriteHeader(http.StatusForbidden)
+		}
+	}))
+	secure.Config.ErrorLog = log.New(io.Discard, "", 0)
+	secure.TLS = &tls.Config{ClientAuth: tls.RequireAnyClientCert}
+	secure.StartTLS()
+	defer secure.Close()
+	dir := t.TempDir()
+	file := func(name, kind string, der []byte) string {
+		path := filepath.Join(dir, name)
+		if err := os.WriteFile(path, pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der}), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return path
+	}
+	own := snapshot(t).SVID
+	key, err := x509.MarshalPKCS8PrivateKey(own.PrivateKey)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := Settings{
+		Endpoint: secure.URL, Protocol: HTTP, Ratio: 1, Delay: time.Millisecond, CA: file("ca", "CERTIFICATE", own.Certificates[0].Raw),
+		Certificate: file("cert", "CERTIFICATE", own.Certificates[0].Raw), Key: file("key", "PRIVATE KEY", key),
+	}
+	tr := tracer(t, s)
+	send := func(done func(metrics.SpanCounts) bool) {
+		t.Helper()
+		e := event(t)
+		_, r := tr.Request(&lines{}, Head{Start: e.Start})
+		r.Ended(e)
+		for ctx := t.Context(); !done(tr.Counts()); {
+			select {
+			case <-ctx.Done():
+				t.Fatalf("counted %+v", tr.Counts())
+			case <-time.After(time.Millisecond):
+			}
+		}
+	}
+	send(func(c metrics.SpanCounts) bool { return c.Failed == 1 }) // it is not that authority's
+	file("ca", "CERTIFICATE", secure.Certificate().Raw)
+	if err := tr.Apply(s); err != nil {
+		t.Fatal(err)
+	}
+	send(func(c metrics.SpanCounts) bool { return c.Exported == 1 })
 }

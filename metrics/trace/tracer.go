@@ -1,8 +1,10 @@
 package trace
 
 import (
+	"bytes"
 	"context"
 	"encoding/binary"
+	"maps"
 	"math/rand/v2"
 	"path"
 	"sync"
@@ -54,7 +56,9 @@ type Tracer struct {
 	applied  Settings
 	headers  map[string]string
 	closed   bool
-	past     sync.WaitGroup // queues that send the last of theirs
+
+	authorities []byte
+	past        sync.WaitGroup // queues that send the last of theirs
 
 	complaining sync.Mutex
 	complained  time.Time
@@ -96,10 +100,14 @@ func (t *Tracer) Apply(s Settings) error {
 	if err != nil {
 		return err
 	}
+	authorities, err := readAuthorities(s.CA)
+	if err != nil {
+		return err
+	}
 	s = s.withDefaults()
 	t.applying.Lock()
 	defer t.applying.Unlock()
-	if t.closed || s.equal(&t.applied) && sameHeaders(headers, t.headers) {
+	if t.closed || s.equal(&t.applied) && maps.Equal(headers, t.headers) && bytes.Equal(authorities, t.authorities) {
 		return nil
 	}
 	var next *queue
@@ -108,7 +116,7 @@ func (t *Tracer) Apply(s Settings) error {
 			return err
 		}
 	}
-	t.applied, t.headers = s, headers
+	t.applied, t.headers, t.authorities = s, headers, authorities
 	if next == nil {
 		t.state.Store(nil)
 	} else {
@@ -116,18 +124,6 @@ func (t *Tracer) Apply(s Settings) error {
 	}
 	t.retire(t.queue.Swap(next))
 	return nil
-}
-
-func sameHeaders(a, b map[string]string) bool {
-	if len(a) != len(b) {
-		return false
-	}
-	for name, value := range a {
-		if b[name] != value {
-			return false
-		}
-	}
-	return true
 }
 
 func newState(s Settings) *state {
