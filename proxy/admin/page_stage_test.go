@@ -25,8 +25,9 @@ const hostile = `<img src=x onerror="document.title='pwned'"><script>document.ti
 // stage is a port of operators with a page, of which the test says what it shows.
 type stage struct {
 	url    string
-	asked  atomic.Int64 // for stat
-	watch  atomic.Int64 // who watches
+	asked  atomic.Int64  // for stat
+	watch  atomic.Int64  // who watches
+	gate   chan struct{} // holds stat up, unless it is nil
 	events chan []any
 
 	mu    sync.Mutex
@@ -74,6 +75,9 @@ func (s *stage) config() OperatorConfig {
 
 func (s *stage) stat(context.Context, time.Duration) (any, error) {
 	s.asked.Add(1)
+	if s.gate != nil {
+		<-s.gate
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.fail {

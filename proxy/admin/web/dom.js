@@ -42,8 +42,15 @@ export function keyed(parent, items, { key, make, update }) {
     old.delete(id);
     element.dataset.key = id;
     if (element === place) place = place.nextElementSibling;
-    else parent.insertBefore(element, place);
+    else put(parent, element, place);
     update(element, item);
   }
   for (const element of old.values()) element.remove();
+}
+
+// put moves or adds an element. One that has the focus loses it on the way.
+function put(parent, element, place) {
+  const focused = element.contains(document.activeElement) && document.activeElement;
+  parent.insertBefore(element, place);
+  if (focused) focused.focus({ preventScroll: true });
 }

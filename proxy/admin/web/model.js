@@ -25,8 +25,8 @@ export function peersOf(stat, direction) {
 }
 
 // shownOf are those of the peers that the picture shows: the busiest, by what
-// happened lately, and one that stands for the others. Peers that stay do not
-// change places: they stand by what they had in all.
+// happened lately, and one that stands for the others. So that they do not change
+// places all the time, they stand by the magnitude of what they had in all.
 export function shownOf(peers) {
   if (peers.length <= most) return peers.toSorted(byTotal);
   const all = peers.toSorted(byRecent);
@@ -35,7 +35,16 @@ export function shownOf(peers) {
 
 const byRecent = (a, b) =>
   b.sums.rate - a.sums.rate || b.sums.bytes - a.sums.bytes || b.sums.open - a.sums.open || byTotal(a, b);
-const byTotal = (a, b) => b.sums.total - a.sums.total || (a.key < b.key ? -1 : 1);
+const byTotal = (a, b) => magnitude(b.sums.total) - magnitude(a.sums.total) || (a.key < b.key ? -1 : 1);
+
+// byPlace is the same of edges, those that come in first.
+export const byPlace = (a, b) =>
+  a.direction.localeCompare(b.direction) || magnitude(totalOf(b)) - magnitude(totalOf(a)) || (keyOf(a) < keyOf(b) ? -1 : 1);
+
+// magnitude grows by one whenever a number doubles.
+const magnitude = (total) => Math.floor(Math.log2(1 + total));
+
+const totalOf = ({ total }) => total.requests + total.connectionsOpened;
 
 function othersOf(peers) {
   const [{ direction }] = peers;
@@ -83,7 +92,7 @@ export function sumsOf(edges, period = 'recent') {
     sent: add((c) => c.bytesSentPerSecond),
     received: add((c) => c.bytesReceivedPerSecond),
     bytes: add((c) => c.bytesSentPerSecond + c.bytesReceivedPerSecond),
-    total: edges.reduce((sum, { total }) => sum + total.requests + total.connectionsOpened, 0),
+    total: edges.reduce((sum, edge) => sum + totalOf(edge), 0),
   };
 }
 

@@ -1,7 +1,7 @@
 // The same as the picture, as a table: an edge a row.
 
 import { h, text, keyed } from './dom.js';
-import { health, keyOf, nameOf } from './model.js';
+import { byPlace, health, keyOf, nameOf } from './model.js';
 import * as f from './format.js';
 
 // mostRows bounds the table: the API may have a thousand edges.
@@ -10,7 +10,7 @@ const mostRows = 200;
 // drawTable shows the edges; open is called with the key of the peer whose name is
 // pressed.
 export function drawTable(section, stat, open) {
-  keyed(section.querySelector('tbody'), stat.edges.slice(0, mostRows), {
+  keyed(section.querySelector('tbody'), stat.edges.slice(0, mostRows).sort(byPlace), {
     key: (edge) => [keyOf(edge), edge.service.host, edge.service.name, edge.protocol].join(' '),
     make: () => row(open),
     update: fillRow,
