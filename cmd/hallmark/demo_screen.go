@@ -60,8 +60,12 @@ func (s *screen) conversation(turns ...string) {
 
 // connection shows what a sidecar knew of a connection before its first byte.
 func (s *screen) connection(callee string, l logLine) {
+	knew := "before the first byte"
+	if l.text("http.request.method") != "" {
+		knew = "of who sent a request"
+	}
 	s.line("\n   %s %s %s   %s", s.paint(cyan, nameOf(l.text("source.spiffe_id"))), "──▶", s.paint(cyan, callee),
-		s.paint(dim, "what the sidecar of "+callee+" knew before the first byte"))
+		s.paint(dim, "what the sidecar of "+callee+" knew "+knew))
 	s.row(dim, "identity", l.text("source.spiffe_id"))
 	for _, p := range []struct{ name, colour, meaning string }{
 		{"attested", green, "signed by the CA in the SVID"},

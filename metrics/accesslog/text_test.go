@@ -179,3 +179,25 @@ func BenchmarkText(b *testing.B) {
 		b.Fatal(err)
 	}
 }
+
+// BenchmarkRequestNotLogged records a request with a log that wants none that went
+// well, as by default.
+func BenchmarkRequestNotLogged(b *testing.B) {
+	l, err := New(Config{WriterConfig: WriterConfig{Open: File("/dev/null")}, Settings: Settings{Requests: Failed}})
+	if err != nil {
+		b.Fatal(err)
+	}
+	r, err := metrics.New(metrics.Config{Sinks: []metrics.Sink{l}})
+	if err != nil {
+		b.Fatal(err)
+	}
+	e := get()
+	q := r.Requests(e.RequestsInfo)
+	b.ReportAllocs()
+	for b.Loop() {
+		q.Record(e.Request)
+	}
+	if err := l.Close(b.Context()); err != nil {
+		b.Fatal(err)
+	}
+}
