@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -17,10 +18,13 @@ import (
 // gives credit for it if it reads.
 type asked struct {
 	reads  bool
-	status int
+	status atomic.Int32
 }
 
-func (a *asked) Headers(_ *h2.Stream, h *h2.Headers, _ bool) { a.status = h.Status }
+func (a *asked) Headers(_ *h2.Stream, h *h2.Headers, _ bool) {
+	a.status.Store(int32(h.Status))
+}
+
 func (a *asked) Data(s *h2.Stream, c h2.Chunk, _ bool) {
 	if a.reads {
 		s.Consumed(c.Len())
@@ -114,7 +118,7 @@ func TestSlowOverH2(t *testing.T) {
 							}
 						}
 						synctest.Wait()
-						if a.status == 408 && cut == 0 {
+						if a.status.Load() == 408 && cut == 0 {
 							cut = time.Since(began)
 						}
 						time.Sleep(period / 10)
