@@ -191,6 +191,10 @@ func (c *Connection) tell(now time.Time, outcome Outcome) {
 		}
 		c.span.Ended(e)
 	}
+	if e != nil {
+		*e = Event{}
+		c.r.connectionEvents.Put(e)
+	}
 }
 
 // made returns the event of the connection; the zero time is now.
@@ -198,8 +202,12 @@ func (c *Connection) made(now time.Time, outcome Outcome) *Event {
 	if now.IsZero() {
 		now = time.Now()
 	}
-	e := c.event(now, outcome)
-	return &e
+	e, _ := c.r.connectionEvents.Get().(*Event)
+	if e == nil {
+		e = new(Event)
+	}
+	*e = c.event(now, outcome)
+	return e
 }
 
 // event is what sinks are told of the connection at a time.

@@ -24,8 +24,9 @@ type Recorder struct {
 	process  *process
 	engine   engineCollector
 
-	told   []told
-	events sync.Pool // of *RequestEvent
+	told             []told
+	events           sync.Pool // of *RequestEvent
+	connectionEvents sync.Pool // of *Event
 }
 
 // New returns a Recorder with a registry of its own. It refuses a table of

@@ -54,8 +54,29 @@ func (e *ear) settled() bool { return e.found.protocol != "" }
 // wait listens in this goroutine: for as long as given if no byte comes, and for
 // good if that is 0. That no byte came is no error.
 func (e *ear) wait(ctx context.Context, patience time.Duration) error {
+	if e.glance() {
+		return nil
+	}
 	e.allow(patience)
 	return e.until(ctx)
+}
+
+// glance looks at what is there already, without waiting, and reports whether
+// that settles it: most clients that speak first have spoken when their
+// connection is accepted, and cost neither a deadline nor a watch of the context.
+func (e *ear) glance() bool {
+	if e.peeker == nil {
+		return false
+	}
+	e.bytes = e.peeker.glance(make([]byte, 0, firstRead))
+	if len(e.bytes) > 0 {
+		if found, verdict := e.look(e.bytes); verdict == Decided {
+			e.settle(found, ByClient)
+			return true
+		}
+	}
+	e.bytes = e.bytes[:0] // they come again
+	return false
 }
 
 // start listens in a goroutine of its own. The channel gets one outcome: nil if

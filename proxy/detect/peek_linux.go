@@ -47,7 +47,7 @@ func (p *peeker) peek(b []byte) ([]byte, error) {
 	var failed error
 	err := p.raw.Read(func(fd uintptr) bool {
 		// In this order: what came before the end is seen.
-		ended := hasEnded(int(fd))
+		ended := len(b) > 0 && hasEnded(int(fd)) // else nothing to read says so
 		n, failed = recvPeek(int(fd), room)
 		switch {
 		case errors.Is(failed, unix.EAGAIN):
@@ -74,6 +74,15 @@ func (p *peeker) peek(b []byte) ([]byte, error) {
 		}
 	}
 	return room[:n], nil
+}
+
+// glance returns what is there, as much as b has room for.
+func (p *peeker) glance(b []byte) []byte {
+	n := 0
+	if p.raw.Control(func(fd uintptr) { n, _ = recvPeek(int(fd), b[:cap(b)]) }) != nil {
+		return nil
+	}
+	return b[:n]
 }
 
 func recvPeek(fd int, b []byte) (int, error) {

@@ -13,3 +13,5 @@ type peeker struct{}
 func newPeeker(net.Conn) *peeker { return nil }
 
 func (*peeker) peek(b []byte) ([]byte, error) { return b, errors.ErrUnsupported }
+
+func (*peeker) glance(b []byte) []byte { return b }

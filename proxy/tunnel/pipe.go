@@ -84,14 +84,12 @@ func (p Pipe) Run(ctx context.Context) error {
 	s := &stream{Pipe: p}
 	stop := context.AfterFunc(ctx, func() { s.fail(context.Cause(ctx)) })
 	defer stop()
-	s.idle.start(s.Idle, func() uint64 { return s.Sent.Load() + s.Received.Load() }, func() { s.fail(ErrIdle) })
+	s.idle.start(s.Idle, s, ErrIdle, p.Sent, p.Received)
 
-	var wg sync.WaitGroup
-	wg.Go(func() {
-		s.forward(direction{src: p.Down, dst: p.Up, from: Downstream, to: Upstream, n: p.Sent}, p.Received)
-	})
+	s.upstream.Add(1)
+	go s.forwardUp()
 	s.forward(direction{src: p.Up, dst: p.Down, from: Upstream, to: Downstream, n: p.Received}, p.Sent)
-	wg.Wait()
+	s.upstream.Wait()
 
 	s.idle.stop()
 	s.halfOpen.stop()
@@ -107,6 +105,7 @@ type stream struct {
 	halfOpen watch
 	idle     watch
 	ended    atomic.Bool // one direction has ended in order
+	upstream sync.WaitGroup
 
 	once sync.Once
 	err  error // what broke the stream first; the rest follows from it
@@ -119,6 +118,12 @@ func (s *stream) fail(err error) {
 		Abort(s.Down)
 		Abort(s.Up)
 	})
+}
+
+// forwardUp forwards what the client says.
+func (s *stream) forwardUp() {
+	defer s.upstream.Done()
+	s.forward(direction{src: s.Down, dst: s.Up, from: Downstream, to: Upstream, n: s.Sent}, s.Received)
 }
 
 // forward copies one direction to its end and passes the end on. From then on
@@ -140,36 +145,55 @@ func (s *stream) forward(d direction, other *atomic.Uint64) {
 		s.fail(&Error{Side: d.to, Op: "close", Err: err})
 		return
 	}
-	s.halfOpen.start(s.HalfOpen, other.Load, func() { s.fail(ErrHalfOpen) })
+	if first {
+		s.halfOpen.start(s.HalfOpen, s, ErrHalfOpen, other, nil)
+	}
 }
 
-// watch calls back when a count has stood still for a whole period.
+// watch ends a stream when what it counts has stood still for a whole period.
 type watch struct {
 	mu      sync.Mutex
 	timer   *time.Timer
 	stopped bool
+
+	period   time.Duration
+	stream   *stream
+	err      error
+	one, two *atomic.Uint64 // the second may be nil
+	last     uint64
 }
 
-func (w *watch) start(period time.Duration, count func() uint64, still func()) {
+func (w *watch) start(period time.Duration, s *stream, err error, one, two *atomic.Uint64) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if period <= 0 || w.stopped || w.timer != nil {
+	if period <= 0 || w.stopped {
 		return
 	}
-	last := count()
-	w.timer = time.AfterFunc(period, func() {
-		w.mu.Lock()
-		defer w.mu.Unlock()
-		now := count()
-		switch {
-		case w.stopped:
-		case now == last:
-			still()
-		default:
-			last = now
-			w.timer.Reset(period)
-		}
-	})
+	w.period, w.stream, w.err, w.one, w.two = period, s, err, one, two
+	w.last = w.count()
+	w.timer = time.AfterFunc(period, w.look)
+}
+
+func (w *watch) count() uint64 {
+	if w.two == nil {
+		return w.one.Load()
+	}
+	return w.one.Load() + w.two.Load()
+}
+
+// look is called after each period.
+func (w *watch) look() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	now := w.count()
+	switch {
+	case w.stopped:
+	case now == w.last:
+		w.stream.fail(w.err)
+	default:
+		w.last = now
+		w.timer.Reset(w.period)
+	}
 }
 
 func (w *watch) stop() {
