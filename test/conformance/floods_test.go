@@ -16,7 +16,7 @@ import (
 type flood struct {
 	name    string
 	version int    // of HTTP
-	limit   string // that is met; "" if none is: what is sent is taken at once, and costs whoever sends it as much
+	limit   string // that is met
 	streams bool   // its streams are cut, not the connection, which others may share
 	run     func(*hostile) error
 }
@@ -135,16 +135,6 @@ func floods() []flood {
 		}},
 		{"WINDOW_UPDATE", 2, "window_update_flood", false, func(h *hostile) error {
 			return h.on(func(uint32) error { return h.WriteWindowUpdate(0, 1) })
-		}},
-		{"tiny DATA (CVE-2019-9511)", 2, "", true, func(h *hostile) error {
-			return h.each(false, func(s uint32) error {
-				for range 60_000 { // what a window takes
-					if err := h.WriteData(s, false, []byte{'x'}); err != nil {
-						return err
-					}
-				}
-				return nil
-			})
 		}},
 		{"a head without end", 1, "http_slow_header", false, func(h *hostile) error { return h.say("GET / HTTP/1.1\r\nHost: a\r\nX-") }},
 		{"a header block without end", 2, "slow_headers", false, func(h *hostile) error {
