@@ -11,11 +11,12 @@
 // of TCP, and on a busy machine the kernel may take the processor meanwhile), and
 // what lasts 20 µs is taken for blocked: the scheduler's monitor hands the
 // processor to another thread, which has to be woken up, and then goes on looking
-// every 20 µs. That was a seventh of what a proxy used under load. A descriptor
-// that is in non-blocking mode never blocks, so there is nothing to tell.
+// every 20 µs. That was a seventh of what a proxy used under load. A call that is
+// told not to wait never blocks, so there is nothing to tell.
 //
-// On Linux, then, the calls are made raw. That is the one use of unsafe here: the
-// address of a slice's first byte, in the form that package unsafe allows for
+// On Linux, then, the calls are made raw, each with MSG_DONTWAIT: a socket that
+// somebody has put into blocking mode blocks nobody. That is the one use of unsafe
+// here, for the addresses of arguments, in the form that package unsafe allows for
 // system calls (its fourth rule). Elsewhere, and under the race detector, which
 // learns from package syscall what comes through a socket before what, it is
 // package syscall.

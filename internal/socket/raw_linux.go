@@ -1,4 +1,4 @@
-//go:build linux && !race
+//go:build linux && (amd64 || arm64) && !race
 
 package socket
 
@@ -8,34 +8,40 @@ import (
 )
 
 func read(fd uintptr, p []byte) (int, syscall.Errno) {
-	n, _, errno := syscall.RawSyscall(syscall.SYS_READ, fd, uintptr(unsafe.Pointer(unsafe.SliceData(p))), uintptr(len(p)))
+	n, _, errno := syscall.RawSyscall6(syscall.SYS_RECVFROM, fd,
+		uintptr(unsafe.Pointer(unsafe.SliceData(p))), uintptr(len(p)), syscall.MSG_DONTWAIT, 0, 0)
 	return int(n), errno
 }
 
 func write(fd uintptr, p []byte) (int, syscall.Errno) {
-	n, _, errno := syscall.RawSyscall(syscall.SYS_WRITE, fd, uintptr(unsafe.Pointer(unsafe.SliceData(p))), uintptr(len(p)))
+	n, _, errno := syscall.RawSyscall6(syscall.SYS_SENDTO, fd,
+		uintptr(unsafe.Pointer(unsafe.SliceData(p))), uintptr(len(p)), syscall.MSG_DONTWAIT|syscall.MSG_NOSIGNAL, 0, 0)
 	return int(n), errno
 }
 
-// vectors is the argument of a writev, kept for the next one.
-type vectors []syscall.Iovec
+// vectors is the argument of a call that writes several buffers, kept for the
+// next one.
+type vectors struct {
+	header syscall.Msghdr
+	all    []syscall.Iovec
+}
 
 // write writes from first, and from more behind it.
 func (v *vectors) write(fd uintptr, first []byte, more [][]byte) (int, syscall.Errno) {
-	all := (*v)[:0]
-	add := func(p []byte) {
-		if len(p) > 0 {
-			one := syscall.Iovec{Base: &p[0]}
-			one.SetLen(len(p))
-			all = append(all, one)
-		}
-	}
-	add(first)
+	v.add(first)
 	for _, p := range more[:min(len(more), maxVectors-1)] {
-		add(p)
+		v.add(p)
 	}
-	n, _, errno := syscall.RawSyscall(syscall.SYS_WRITEV, fd, uintptr(unsafe.Pointer(unsafe.SliceData(all))), uintptr(len(all)))
-	clear(all)
-	*v = all
+	v.header.Iov, v.header.Iovlen = unsafe.SliceData(v.all), uint64(len(v.all))
+	n, _, errno := syscall.RawSyscall(syscall.SYS_SENDMSG, fd,
+		uintptr(unsafe.Pointer(&v.header)), syscall.MSG_DONTWAIT|syscall.MSG_NOSIGNAL)
+	clear(v.all)
+	v.all, v.header.Iov = v.all[:0], nil
 	return int(n), errno
+}
+
+func (v *vectors) add(p []byte) {
+	if len(p) > 0 {
+		v.all = append(v.all, syscall.Iovec{Base: unsafe.SliceData(p), Len: uint64(len(p))})
+	}
 }

@@ -34,8 +34,8 @@ func Raw(conn net.Conn) syscall.RawConn {
 	return raw
 }
 
-// Read reads once from a descriptor in non-blocking mode, such as a function
-// given to [syscall.RawConn] gets. It returns at least one byte or an error:
+// Read reads once from the descriptor of a socket, as a function given to
+// [syscall.RawConn] gets it. It returns at least one byte or an error:
 // [ErrWait], io.EOF at the end, or an [*os.SyscallError]. p is not empty.
 func Read(fd uintptr, p []byte) (int, error) {
 	for {
@@ -55,8 +55,8 @@ func Read(fd uintptr, p []byte) (int, error) {
 	}
 }
 
-// Write writes once to a descriptor in non-blocking mode and returns how much has
-// been taken, which may be less than all of p, or an error: [ErrWait] or an
+// Write writes once to the descriptor of a socket and returns how much has been
+// taken, which may be less than all of p, or an error: [ErrWait] or an
 // [*os.SyscallError].
 func Write(fd uintptr, p []byte) (int, error) {
 	for {
