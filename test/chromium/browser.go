@@ -32,6 +32,7 @@ const patience = 2 * time.Minute
 // its tabs from one at a time.
 type Browser struct {
 	ctx    context.Context // of the process
+	home   string          // the profile's folder
 	output output
 }
 
@@ -41,7 +42,7 @@ type Browser struct {
 func Run(tb testing.TB) *Browser {
 	tb.Helper()
 	path, home := components.Command(tb, "chromium"), components.TempDirFor(tb, nil)
-	b := &Browser{}
+	b := &Browser{home: home}
 	options := append(chromedp.DefaultExecAllocatorOptions[:],
 		chromedp.ExecPath(path), chromedp.UserDataDir(home), chromedp.CombinedOutput(&b.output),
 		chromedp.Env("HOME="+home), // for what is kept outside a profile: certificates, caches of fonts

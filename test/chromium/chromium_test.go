@@ -1,7 +1,8 @@
-package chromium_test
+package chromium
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
@@ -11,8 +12,6 @@ import (
 	"testing"
 
 	"go.uber.org/goleak"
-
-	"github.com/hallmark-mesh/hallmark/test/chromium"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -26,19 +25,24 @@ func TestBrowser(t *testing.T) {
 		</script>`)
 	}))
 	defer server.Close()
-	before := ours(t)
+	home := ""
 	t.Run("open", func(t *testing.T) {
-		tab := chromium.Run(t).Open(t, server.URL)
+		browser := Run(t)
+		home = browser.home
+		if len(processes(t, home)) == 0 {
+			t.Error("no process has the profile")
+		}
+		tab := browser.Open(t, server.URL)
 		tab.Click("button")
 		tab.Await(`document.title === "hello!"`)
 		tab.Press("\r")
 		tab.Await(`document.title === "hello!!"`)
 		tab.Resize(400, 300)
-		if got := chromium.Eval[int](tab, "Promise.resolve(innerWidth)"); got != 400 {
+		if got := Eval[int](tab, "Promise.resolve(innerWidth)"); got != 400 {
 			t.Errorf("the page is %d wide", got)
 		}
 		tab.Prefer("prefers-color-scheme", "dark")
-		if !chromium.Eval[bool](tab, `matchMedia("(prefers-color-scheme: dark)").matches`) {
+		if !Eval[bool](tab, `matchMedia("(prefers-color-scheme: dark)").matches`) {
 			t.Error("no dark colours are preferred")
 		}
 		tab.Screenshot("picture")
@@ -53,10 +57,10 @@ func TestBrowser(t *testing.T) {
 			`setTimeout(() => { throw new Error("ah") })`: "Error: ah",
 			`void fetch("/%zz:").then(() => { document.body.append(new Image()); document.body.lastChild.src = "http://127.0.0.1:1/" })`: "img-src",
 		} {
-			chromium.Eval[any](tab, "void "+expression)
+			Eval[any](tab, "void "+expression)
 			var all []string
 			for len(all) == 0 {
-				chromium.Eval[int](tab, "1")
+				Eval[int](tab, "1")
 				all = tab.Complaints()
 			}
 			if !strings.Contains(strings.Join(all, "\n"), want) {
@@ -64,13 +68,16 @@ func TestBrowser(t *testing.T) {
 			}
 		}
 	})
-	if after := ours(t); len(after) > len(before) {
-		t.Errorf("what is left: %q", after)
+	if left := processes(t, home); len(left) > 0 {
+		t.Errorf("what is left: %q", left)
+	}
+	if _, err := os.Stat(home); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("the profile is left: %v", err)
 	}
 }
 
-// ours are the browsers that were started from here, and their children.
-func ours(t *testing.T) []string {
+// processes are those of the browser with a profile.
+func processes(t *testing.T, home string) []string {
 	t.Helper()
 	files, err := filepath.Glob("/proc/[0-9]*/cmdline")
 	if err != nil {
@@ -79,7 +86,7 @@ func ours(t *testing.T) []string {
 	var all []string
 	for _, file := range files {
 		line, _ := os.ReadFile(file) // gone since
-		if bytes.Contains(line, []byte("chromium")) && bytes.Contains(line, []byte(os.TempDir()+"/hallmark")) {
+		if bytes.Contains(line, []byte("--user-data-dir="+home)) {
 			all = append(all, string(line))
 		}
 	}
