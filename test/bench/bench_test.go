@@ -42,7 +42,7 @@ var program e2e.Build
 func TestFunction(t *testing.T) {
 	var out, progress bytes.Buffer
 	folder := filepath.Join(t.TempDir(), "report")
-	args := []string{"-rounds=1", "-barred=1", "-checks=1", "-calls=8", "-out=" + folder, "-revision=test", "-hallmark=" + program.Binary(t)}
+	args := []string{"-rounds=1", "-barred=1", "-checks=1", "-calls=4", "-out=" + folder, "-revision=test", "-hallmark=" + program.Binary(t)}
 	if err := run(t.Context(), &out, &progress, args); err != nil {
 		t.Fatalf("%v\n%s", err, &progress)
 	}
@@ -88,7 +88,7 @@ func checkJSON(t *testing.T, folder string) {
 	for _, c := range checks() {
 		for _, g := range append([]foreign{{name: ownName}}, c.foreign...) {
 			i := slices.IndexFunc(r.Checks, func(one Checked) bool { return one.Check == c.Name && one.Generator == g.name })
-			if i < 0 || r.Checks[i].Calls != 8 || r.Checks[i].Errors != 0 {
+			if i < 0 || r.Checks[i].Calls != 4 || r.Checks[i].Errors != 0 {
 				t.Errorf("check %s of %s: %d of %+v", c.Name, g.name, i, r.Checks)
 			}
 		}
@@ -110,7 +110,7 @@ func checkJSON(t *testing.T, folder string) {
 				continue
 			}
 			s := samples[0]
-			if s.Errors != 0 || s.Calls != 8 {
+			if s.Errors != 0 || s.Calls != 4 {
 				t.Errorf("%s, %s: %d calls, %d errors: %s", w.Name, c.Name, s.Calls, s.Errors, s.Error)
 			}
 			if c.Name != "none" && (s.OutboundCPU <= 0 || s.InboundCPU <= 0 || s.OutboundMemory < 1<<20 || s.InboundMemory < 1<<20) {
