@@ -194,7 +194,8 @@ func TestKiali(t *testing.T) {
 	}
 	p.edgesOf(t, query("istio_tcp_sent_bytes_total", `app!="ztunnel",reporter="source",source_workload_namespace="shop"`, edgeLabelsTCP),
 		edge{from: "web.shop", to: cl, service: "db.bank", flags: "-"})
-	// Response times, from classic buckets, and their average; throughput.
+	// Response times, from classic buckets, and their average; throughput. A scrape
+	// may come between two requests of a round: they are not exactly as many.
 	took := func(query string, least, most float64) {
 		t.Helper()
 		a := p.query(t, query)
@@ -206,8 +207,8 @@ func TestKiali(t *testing.T) {
 	}
 	const incoming = `reporter=~"destination|waypoint",destination_service_namespace="shop"`
 	took(`histogram_quantile(0.95, sum(rate(istio_request_duration_milliseconds_bucket{`+incoming+`}[10s])) by (le,`+endLabels+`,request_protocol)) > 0`, 25, 50)
-	took(`sum(rate(istio_request_duration_milliseconds_sum{`+incoming+`}[10s])) by (`+endLabels+`) / sum(rate(istio_request_duration_milliseconds_count{`+incoming+`}[10s])) by (`+endLabels+`) > 0`, 15, 16)
-	took(`sum(rate(istio_response_bytes_sum{`+incoming+`}[10s])) / sum(rate(istio_response_bytes_count{`+incoming+`}[10s]))`, 480, 520)
+	took(`sum(rate(istio_request_duration_milliseconds_sum{`+incoming+`}[10s])) by (`+endLabels+`) / sum(rate(istio_request_duration_milliseconds_count{`+incoming+`}[10s])) by (`+endLabels+`) > 0`, 13, 18)
+	took(`sum(rate(istio_response_bytes_sum{`+incoming+`}[10s])) / sum(rate(istio_response_bytes_count{`+incoming+`}[10s]))`, 430, 570)
 }
 
 // TestQuantile has two instances serve a load with a heavy tail, the one much
