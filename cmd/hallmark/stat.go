@@ -86,7 +86,11 @@ func (c *StatCmd) Run(ctx context.Context, stdout io.Writer) error {
 // onTerminal reports whether somebody looks at what is printed.
 func onTerminal() bool {
 	info, err := os.Stdout.Stat()
-	return err == nil && info.Mode()&os.ModeCharDevice != 0 && os.Getenv("TERM") != "dumb"
+	if err != nil || info.Mode()&os.ModeCharDevice == 0 || os.Getenv("TERM") == "dumb" {
+		return false
+	}
+	null, err := os.Stat(os.DevNull) // a character device as well
+	return err == nil && !os.SameFile(info, null)
 }
 
 // maxStat bounds the answer, in bytes.
