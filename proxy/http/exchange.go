@@ -417,12 +417,13 @@ func (x *exchange) downGone(err error) {
 }
 
 // abandon ends an exchange because of the client: it is gone, or the rest of its
-// request is not what it should be. Who still listens is told why.
-func (x *exchange) abandon(f *Failure) {
+// request is not what it should be. Who still listens is told why. It reports
+// whether it did; if not, the exchange is ending already, by another's doing.
+func (x *exchange) abandon(f *Failure) bool {
 	x.mu.Lock()
 	if x.finished || x.last {
 		x.mu.Unlock()
-		return
+		return false
 	}
 	answer := !x.begun && f.Reason != ClientGone
 	x.finished, x.begun = true, true
@@ -447,6 +448,7 @@ func (x *exchange) abandon(f *Failure) {
 		x.finish(f)
 		x.down.abort(f)
 	}
+	return true
 }
 
 // refuse answers a request that is not relayed at all.

@@ -288,7 +288,9 @@ func (s *server1) broken(x *exchange, err error) error {
 	}
 	if failure != nil {
 		s.closing.Store(true)
-		x.abandon(failure)
+		if !x.abandon(failure) {
+			s.turn.wait() // for what the client is told, such as that its body was too slow
+		}
 		s.linger()
 	}
 	s.leave(x, err)
