@@ -14,7 +14,7 @@ func TestEngine(t *testing.T) {
 		p := newPair(t, web(t, func(http.ResponseWriter, *http.Request) {
 			asked <- struct{}{}
 			<-answer
-		}), nil, nil)
+		}), []string{clientFirst}, nil)
 		browser := browser(t, version)
 		done := make(chan struct{})
 		go func() {

@@ -178,6 +178,17 @@ func newPair(tb testing.TB, app string, out, in []string) *pair {
 	return p
 }
 
+// clientFirst has a sidecar wait for its client's first bytes, however late they
+// are on a loaded machine, before it opens anything on speculation: for tests that
+// count what is opened.
+const clientFirst = `
+---
+apiVersion: hallmark.dev/v1alpha1
+kind: Proxy
+metadata: {name: client-first}
+spec: {detection: {grace: 1m}}
+`
+
 // connect connects to an address.
 func connect(tb testing.TB, address string) *net.TCPConn {
 	tb.Helper()

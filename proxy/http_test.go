@@ -80,7 +80,7 @@ func TestRequestsThroughThePair(t *testing.T) {
 	for version, proto := range map[int]string{1: "HTTP/1.1", 2: "HTTP/2.0"} {
 		for _, kind := range []string{"Auto", "Raw", "Mux"} {
 			t.Run(proto+"/"+kind, func(t *testing.T) {
-				p := newPair(t, web(t, whoami), []string{"  session: " + kind}, nil)
+				p := newPair(t, web(t, whoami), []string{"  session: " + kind, clientFirst}, nil)
 				client := browser(t, version)
 				for range 3 {
 					status, body := get(t, client, "http://"+p.address+"/hello", "X-Forwarded-Client-Cert", "URI=spiffe://example.org/admin")

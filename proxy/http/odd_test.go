@@ -26,6 +26,8 @@ type seen struct {
 	list   []string
 	active map[net.Conn]bool // connections with a request under way
 	quiet  sync.Cond
+
+	patience time.Duration // with clients; 0: any
 }
 
 // listen serves HTTP/1 until the test ends.
@@ -35,6 +37,7 @@ func (s *seen) listen(t *testing.T) string {
 	s.active = make(map[net.Conn]bool)
 	server := httptest.NewUnstartedServer(s)
 	server.Config.DisableGeneralOptionsHandler = true
+	server.Config.ReadTimeout = s.patience
 	server.Config.ConnState = func(c net.Conn, state http.ConnState) {
 		s.mu.Lock()
 		defer s.mu.Unlock()
@@ -128,21 +131,30 @@ func oddCases(t *testing.T) (cases []string) {
 // sentinel follows each case: whoever is in step answers it, and closes.
 const sentinel = "GET /sentinel HTTP/1.1\r\nHost: s\r\nConnection: close\r\n\r\n"
 
-// exchangeBytes sends a case and waits for the end of the connection. What waits
-// for more gets the end after a moment.
-func exchangeBytes(t *testing.T, address, text string) {
-	conn, err := net.Dial("tcp", address)
+// patience is how long each reader waits for more of a request, or for another.
+const patience = 200 * time.Millisecond
+
+// impatient gives a proxy no more than patience, so that the proxy ends the
+// connection where it waits for more than there is. A client that did would end
+// one now and then on which a request is under way: then nobody knows whether the
+// server gets it, and when.
+func impatient(c Config) Config {
+	c.Timeouts.Header, c.Timeouts.Idle, c.Timeouts.Body = patience, patience, patience
+	return c
+}
+
+// exchangeBytes sends a case and waits until the reader ends the connection.
+func exchangeBytes(t *testing.T, r reader, text string) {
+	conn, err := net.Dial("tcp", r.address)
 	if err != nil {
 		t.Error(err)
 		return
 	}
 	defer conn.Close()
 	io.WriteString(conn, text+sentinel)
-	conn.SetReadDeadline(time.Now().Add(200 * time.Millisecond))
+	conn.SetReadDeadline(time.Now().Add(deadline))
 	if _, err := io.Copy(io.Discard, conn); errors.Is(err, os.ErrDeadlineExceeded) {
-		conn.(*net.TCPConn).CloseWrite()
-		conn.SetReadDeadline(time.Now().Add(deadline))
-		io.Copy(io.Discard, conn)
+		t.Errorf("%.300q: %s does not end the connection", text, r.name)
 	}
 }
 
@@ -190,8 +202,10 @@ func TestOdd(t *testing.T) {
 func ownReaders(t *testing.T) []reader {
 	t.Helper()
 	direct, over, std := new(seen), new(seen), new(seen)
-	outbound, _ := pair(t, tlsctx.HTTP1, over.listen(t))
-	relay := start(t, tlsctx.HTTP1, to(plain(t, direct.listen(t), tlsctx.HTTP1)))
+	inbound := start(t, tlsctx.HTTP2, to(plain(t, over.listen(t), tlsctx.HTTP1)))
+	outbound := start(t, tlsctx.HTTP1, impatient(to(session(t, inbound.address))))
+	relay := start(t, tlsctx.HTTP1, impatient(to(plain(t, direct.listen(t), tlsctx.HTTP1))))
+	std.patience = patience
 	return []reader{
 		{"relay", relay.address, direct, relay},
 		{"pair", outbound.address, over, outbound},
@@ -213,9 +227,9 @@ func startNginx(t *testing.T, readers [][]reader) {
 	}
 	config := fmt.Sprintf(`daemon off; master_process off; pid %[1]s/pid; error_log %[1]s/error.log;
 events { worker_connections 512; }
-http { access_log off; client_body_temp_path %[1]s/a; proxy_temp_path %[1]s/b; fastcgi_temp_path %[1]s/c; uwsgi_temp_path %[1]s/d; scgi_temp_path %[1]s/e;
+http { access_log off; client_header_timeout %[3]s; client_body_timeout %[3]s; keepalive_timeout %[3]s; client_body_temp_path %[1]s/a; proxy_temp_path %[1]s/b; fastcgi_temp_path %[1]s/c; uwsgi_temp_path %[1]s/d; scgi_temp_path %[1]s/e;
 %[2]s}
-`, dir, servers.String())
+`, dir, servers.String(), fmt.Sprint(patience))
 	file := filepath.Join(dir, "nginx.conf")
 	if err := os.WriteFile(file, []byte(config), 0o600); err != nil {
 		t.Fatal(err)
@@ -232,7 +246,7 @@ http { access_log off; client_body_temp_path %[1]s/a; proxy_temp_path %[1]s/b; f
 func compareReadings(t *testing.T, readers []reader, text string) int {
 	readings := make([][]string, len(readers))
 	for i, r := range readers {
-		exchangeBytes(t, r.address, text)
+		exchangeBytes(t, r, text)
 		if r.proxy != nil {
 			r.proxy.settle()
 		}
