@@ -90,7 +90,9 @@ type Request struct {
 	// zero.
 	Client, Local, Upstream netip.AddrPort
 
-	// Status is the status code that the client got, or 0 if none.
+	// Status is the status code that the client got, or 0 if none. That of an
+	// upgrade is 101 where the client or the server speaks HTTP/1.1, whatever
+	// it is for the other, and 200 between two that speak HTTP/2.
 	Status int
 
 	// IsGRPC says that the request was gRPC's, and GRPC is the grpc-status that

@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"bufio"
 	"context"
 	"fmt"
 	"io"
@@ -106,6 +107,30 @@ func TestRequestsThroughThePair(t *testing.T) {
 				}
 			})
 		}
+	}
+}
+
+// TestUpgradesAreCounted as what both applications know them as, whatever they are
+// between the sidecars.
+func TestUpgradesAreCounted(t *testing.T) {
+	p := newPair(t, web(t, func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Connection", "upgrade")
+		w.Header().Set("Upgrade", r.Header.Get("Upgrade"))
+		w.WriteHeader(http.StatusSwitchingProtocols)
+	}), nil, nil)
+	c := connect(t, p.address)
+	if _, err := io.WriteString(c, "GET /chat HTTP/1.1\r\nHost: h\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n"); err != nil {
+		t.Fatal(err)
+	}
+	answer, err := http.ReadResponse(bufio.NewReader(c), nil)
+	if err != nil || answer.StatusCode != http.StatusSwitchingProtocols {
+		t.Fatalf("got %+v, %v", answer, err)
+	}
+	_ = c.Close()
+	for reporter, w := range map[string]*workload{"source": p.client, "destination": p.server} {
+		eventually(t, "the upgrade is counted at the "+reporter, func() bool {
+			return w.metric(`istio_requests_total\{.*reporter="`+reporter+`".*response_code="101"`) == 1
+		})
 	}
 }
 

@@ -265,12 +265,41 @@ func TestUpgrade(t *testing.T) {
 				t.Errorf("after half-close got %q, %v", rest, err)
 			}
 			p.await("record", func() bool { return len(p.records) == 1 })
-			if r := p.records[0]; r.Reason != OK || r.Protocol != "websocket" || r.RequestBytes != 10 || r.ResponseBytes != 20 {
+			if r := p.records[0]; r.Reason != OK || r.Status != 101 || r.Protocol != "websocket" || r.RequestBytes != 10 || r.ResponseBytes != 20 {
 				t.Errorf("recorded %+v", r)
 			}
 		})
 	}
 	inbound.await("record", func() bool { return len(inbound.records) == 1 })
+	if r := inbound.records[0]; r.Reason != OK || r.Status != 101 {
+		t.Errorf("the inbound proxy recorded %+v", r)
+	}
+}
+
+// TestRecordedStatus: what is a 200 on its way is recorded as the 101 that it is
+// for whoever speaks HTTP/1.1.
+func TestRecordedStatus(t *testing.T) {
+	one, two := downstream(new(server1)), downstream(new(stream2))
+	for _, test := range []struct {
+		down     downstream
+		up       attempt
+		protocol string
+		tunnel   bool
+		want     int
+	}{
+		{one, new(attempt1), "websocket", true, 101},
+		{one, new(attempt2), "websocket", true, 101},
+		{two, new(attempt1), "websocket", true, 101},
+		{two, new(attempt2), "websocket", true, 200},
+		{one, new(attempt1), "", true, 200}, // CONNECT
+		{one, new(attempt1), "", false, 200},
+	} {
+		x := &exchange{down: test.down, up: test.up, tunnel: test.tunnel}
+		x.request().Protocol = test.protocol
+		if got := x.recorded(200); got != test.want {
+			t.Errorf("%T to %T, %q: %d, want %d", test.down, test.up, test.protocol, got, test.want)
+		}
+	}
 }
 
 // TestUpgradeRefused: what came after the request is never taken for another.

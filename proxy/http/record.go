@@ -20,7 +20,9 @@ type Record struct {
 	// Protocol is that of an upgrade or extended CONNECT.
 	Protocol string
 
-	// Status is the status code that the client got, or 0 if none.
+	// Status is the status code that the client got, or 0 if none. That of an
+	// upgrade is 101 where the client or the server speaks HTTP/1.1, whatever
+	// it is for the other, and 200 between two that speak HTTP/2.
 	Status int
 
 	// GRPC is the grpc-status that the client got, or -1 if none.

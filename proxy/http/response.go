@@ -67,13 +67,28 @@ func (x *exchange) begin(r *message.Response) {
 	x.stop(&x.slow)
 	x.stop(&x.timer)
 	x.stop(&x.trial)
-	x.record.Status = r.Status
+	x.record.Status = x.recorded(r.Status)
 	x.record.FirstByte = time.Since(x.record.Start)
 	x.dated(r, x.record.Start.Add(x.record.FirstByte))
 	if x.record.IsGRPC {
 		x.noteGRPC(r.Fields)
 		x.answered.none = !message.GRPC(r.Fields)
 	}
+}
+
+// recorded returns the status that is recorded for a response. Between an Upgrade
+// of HTTP/1.1 and an extended CONNECT, the 101 of the one is a 200 of the other
+// (RFC 8441, section 5): it is a 101 where either side speaks HTTP/1.1.
+func (x *exchange) recorded(status int) int {
+	if !x.tunnel || x.request().Protocol == "" {
+		return status
+	}
+	_, down := x.down.(*server1)
+	_, up := x.up.(*attempt1)
+	if down || up {
+		return 101
+	}
+	return status
 }
 
 func (x *exchange) noteGRPC(fields []message.Field) {
