@@ -4,12 +4,17 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"crypto/tls"
 	"errors"
 	"io"
+	"io/fs"
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
+	"path"
 	"testing"
+	"time"
 
 	"github.com/spiffe/go-spiffe/v2/spiffeid"
 	"go.uber.org/zap"
@@ -43,8 +48,11 @@ func newMutual(t *testing.T) *mutual {
 	}))
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
+	config := everything()
+	config.Stat = func(context.Context, time.Duration) (any, error) { return []string{}, nil }
+	config.Tap = func(url.Values) (Watch, error) { return nil, ErrBusy }
 	go func() {
-		ended <- ServeMutual(ctx, listener, Operator(everything()), tlsctx.ServerConfig{
+		ended <- ServeMutual(ctx, listener, Operator(config), tlsctx.ServerConfig{
 			Source: identity.Static{Current: own}, Policy: tlsctx.Policy{Authorize: tlsctx.AuthorizePath(domain.TrustDomain(), "/ops")},
 		}, log)
 	}()
@@ -109,6 +117,66 @@ func TestMutual(t *testing.T) {
 	for range 3 {
 		if message := <-m.logged; message != "the admin port has refused somebody" {
 			t.Errorf("the log says %q", message)
+		}
+	}
+}
+
+// TestMutualPage: a browser with a certificate that is allowed gets the page, what
+// it consists of and what it asks, all of it over connections that are kept; and
+// nothing for a page from elsewhere.
+func TestMutualPage(t *testing.T) {
+	m := newMutual(t)
+	transport := &http.Transport{
+		ForceAttemptHTTP2: true, // as a browser does
+		TLSClientConfig: &tls.Config{
+			InsecureSkipVerify: true, // the browser's user trusts it
+			MinVersion:         tls.VersionTLS13,
+			Certificates:       []tls.Certificate{ca.TLSCertificate(m.domain.SVID(t, "/ops/alice"))},
+		},
+	}
+	defer transport.CloseIdleConnections()
+	ours := "https://" + m.to.String()
+	paths := []string{"/", apiPrefix + "stat", apiPrefix + "stat?window=10s"}
+	names, err := fs.Glob(web, "web/*")
+	if err != nil || len(names) < 3 {
+		t.Fatal(names, err)
+	}
+	for _, name := range names {
+		if name != "web/index.html" { // which is /
+			paths = append(paths, "/page/"+path.Base(name))
+		}
+	}
+	for _, path := range paths {
+		for _, from := range []struct {
+			origin, site string
+			want         int
+		}{
+			{"", "none", http.StatusOK}, // typed, or kept
+			{"", "same-origin", http.StatusOK},
+			{ours, "same-origin", http.StatusOK},
+			{"http://" + m.to.String(), "same-site", http.StatusForbidden},
+			{"https://evil.example", "cross-site", http.StatusForbidden},
+			{"https://evil.example", "same-origin", http.StatusForbidden},
+			{ours, "cross-site", http.StatusForbidden},
+			{"null", "cross-site", http.StatusForbidden},
+		} {
+			r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, ours+path, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			r.Header.Set("Sec-Fetch-Site", from.site)
+			if from.origin != "" {
+				r.Header.Set("Origin", from.origin)
+			}
+			answer, err := transport.RoundTrip(r)
+			if err != nil {
+				t.Fatalf("%s: %v", path, err)
+			}
+			_, _ = io.Copy(io.Discard, answer.Body)
+			_ = answer.Body.Close()
+			if answer.StatusCode != from.want {
+				t.Errorf("%s from %q (%s): %d, want %d", path, from.origin, from.site, answer.StatusCode, from.want)
+			}
 		}
 	}
 }
