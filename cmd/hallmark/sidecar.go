@@ -315,6 +315,7 @@ func (s *sidecar) announce(ctx context.Context) {
 			snapshot, _ := s.identity.Snapshot() // there is one: Ready says so
 			s.log.Info("ready", zap.Stringer("spiffe_id", snapshot.ID()), zap.Time("not_after", snapshot.NotAfter()))
 			_, _ = daemon.SdNotify(false, daemon.SdNotifyReady)
+			forgetStartup()
 			return
 		}
 		if text := err.Error(); text != said {
