@@ -7,6 +7,8 @@ import (
 	"path/filepath"
 	"sync"
 	"testing"
+
+	"go.uber.org/goleak"
 )
 
 // Build is a folder with the binary. [Build.Remove] ends its life; the zero value
@@ -15,6 +17,18 @@ type Build struct {
 	once sync.Once
 	dir  string
 	err  error
+}
+
+// Main runs the tests of a package, removes the build that they share, and ends the
+// process: not well if a goroutine is left.
+func (b *Build) Main(m *testing.M) {
+	code := m.Run()
+	b.Remove()
+	if err := goleak.Find(); code == 0 && err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		code = 1
+	}
+	os.Exit(code)
 }
 
 // Binary returns the path of the binary, which is built by the first caller.

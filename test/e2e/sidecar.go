@@ -216,23 +216,8 @@ func RunPair(tb testing.TB, w Ways) *Pair {
 // Addr returns where clients find the i-th application.
 func (p *Pair) Addr(i int) string { return p.addrs[i] }
 
-// Eventually calls until it returns nil, and fails the test with its last error
-// if that takes too long.
+// Eventually is [components.Eventually] with the patience of this package.
 func Eventually(tb testing.TB, what string, until func() error) {
 	tb.Helper()
-	ctx, cancel := context.WithTimeout(tb.Context(), patience)
-	defer cancel()
-	tick := time.NewTicker(20 * time.Millisecond)
-	defer tick.Stop()
-	for {
-		err := until()
-		if err == nil {
-			return
-		}
-		select {
-		case <-tick.C:
-		case <-ctx.Done():
-			tb.Fatalf("e2e: waiting until %s: %v", what, err)
-		}
-	}
+	components.Eventually(tb, patience, what, until)
 }
