@@ -215,3 +215,21 @@ func TestRewrite(t *testing.T) {
 		t.Errorf("got %q", got)
 	}
 }
+
+// TestSessionThatServedAndEnded: whoever waits for a session that the server has
+// taken, and that others have used up before the waiter gets to run, hears that it
+// was taken: its request then goes elsewhere, as nothing of it was sent. It is not
+// told that there is no way to the server.
+func TestSessionThatServedAndEnded(t *testing.T) {
+	s := (&peerServer{}).session(t)
+	if err := s.Await(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	s.Retire()
+	<-s.Done()
+	for range 100 { // a choice between two that are true is random
+		if err := s.Await(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+}

@@ -48,12 +48,18 @@ func (s *Session) Accept(*h2.Stream, *h2.Headers, bool) h2.StreamHandler { retur
 func (s *Session) Changed(*h2.Conn) {}
 
 // Await waits until the server has taken the session, which in TLS 1.3 a client
-// knows from the first bytes it reads, and returns why if it has not.
+// knows from the first bytes it reads, and returns why if it has not. That it was
+// taken is said also if it has ended since: others may have used it up.
 func (s *Session) Await(ctx context.Context) error {
 	select {
 	case <-s.ready:
 		return nil
 	case <-s.done:
+		select {
+		case <-s.ready:
+			return nil
+		default:
+		}
 		if s.err == nil {
 			return errors.New("http: the session ended at once")
 		}
