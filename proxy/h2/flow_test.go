@@ -164,3 +164,62 @@ func TestEndsWaitForNobody(t *testing.T) {
 		return ok && d.StreamID == 3 && d.StreamEnded()
 	})
 }
+
+// pieces sends a body of single bytes on each of some streams, in turn.
+func pieces(streams []*Stream, each int) {
+	for i := range each {
+		for _, s := range streams {
+			chunk, _ := ChunkOf([]byte{byte(i)})
+			s.Send(chunk, i == each-1)
+		}
+	}
+}
+
+// TestPiecesBecomeFrames: whoever sends a body in pieces of a byte does not make
+// the next hop, and all who share the connection to it, pay for a frame each;
+// whether one stream does so or several do in turn. No byte is lost or moved.
+func TestPiecesBecomeFrames(t *testing.T) {
+	for _, streams := range []int{1, 3} {
+		near, far := pipe()
+		const each = 1000
+		c := run(t, near, Client, Config{}, handlerFuncs{})
+		w := newWire(t, far, Client)
+		// The writer waits in the pipe, which has no buffer, for as long as
+		// nobody reads: all pieces are there before.
+		var open []*Stream
+		for range streams {
+			for c.Room() == 0 {
+				w.next()
+			}
+			s, err := c.Open(&Headers{Kind: Request, Method: "POST", Scheme: "http", Authority: "a", Path: "/"}, false, echo{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			open = append(open, s)
+		}
+		pieces(open, each)
+		got, frames, ends := make(map[uint32]int), 0, 0
+		w.until(func(f http2.Frame) bool {
+			d, ok := f.(*http2.DataFrame)
+			if !ok {
+				return false
+			}
+			frames++
+			for _, b := range d.Data() {
+				if b != byte(got[d.StreamID]) {
+					t.Fatalf("byte %d of stream %d is %d", got[d.StreamID], d.StreamID, b)
+				}
+				got[d.StreamID]++
+			}
+			if d.StreamEnded() {
+				if ends++; got[d.StreamID] != each {
+					t.Errorf("stream %d ended after %d bytes of %d", d.StreamID, got[d.StreamID], each)
+				}
+			}
+			return ends == streams
+		})
+		if frames > 10*streams {
+			t.Errorf("%d bodies of %d pieces became %d frames", streams, each, frames)
+		}
+	}
+}

@@ -36,6 +36,7 @@ type Stream struct {
 	queue      Queue
 	sendWindow int
 	queued     bool
+	batch      uint64 // that it last put a frame into, and one
 	prev, next *Stream
 
 	// Receiving.
@@ -133,7 +134,7 @@ func (s *Stream) Send(chunk Chunk, end bool) int {
 		return n
 	}
 	s.localEnd = end
-	if s.queue.Len() == 0 && n <= small && n <= min(s.sendWindow, c.out.window) && c.out.bytes < batch && !c.closing {
+	if s.queue.Len() == 0 && c.out.direct(s, n) && !c.closing {
 		if n > 0 || end {
 			c.out.data(s, chunk.b, end)
 			chunk.Release()

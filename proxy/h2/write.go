@@ -32,6 +32,9 @@ type output struct {
 
 	first, last *Stream // those that have data and a window
 
+	tail    tail   // of what is pending
+	batches uint64 // taken by the writer
+
 	notes []note    // whom to tell of what is written
 	ended []*Stream // that are over, whom the writer tells
 
@@ -43,6 +46,15 @@ type output struct {
 type segment struct {
 	buf  *Buffer
 	from int
+}
+
+// tail is a DATA frame behind which nothing is pending, so that it can be
+// extended; the zero value is none.
+type tail struct {
+	stream uint32
+	buf    *Buffer
+	from   int // where its header is
+	end    int
 }
 
 // note says that bytes of a stream's queue are written.
@@ -111,8 +123,14 @@ func (o *output) headers(stream uint32, h *Headers, end bool, frameSize int) {
 	}
 }
 
-// data appends a DATA frame with a copy of p.
+// data appends a DATA frame with a copy of p, or extends the last one: pieces of
+// a byte each would cost ten times as much, and the peer a frame's work for each.
 func (o *output) data(s *Stream, p []byte, end bool) {
+	o.spend(s, len(p))
+	if o.extends(s, len(p)) {
+		o.extend(p, end)
+		return
+	}
 	f := frame{length: len(p), kind: frameData, stream: s.id}
 	if end {
 		f.flags = flagEndStream
@@ -120,7 +138,39 @@ func (o *output) data(s *Stream, p []byte, end bool) {
 	b := o.reserve(frameHeaderLen + len(p))
 	f.put(b)
 	copy(b[frameHeaderLen:], p)
-	o.spend(s, len(p))
+	buf := o.pending[len(o.pending)-1].buf
+	o.tail = tail{stream: s.id, buf: buf, from: buf.end - len(b), end: buf.end}
+	s.batch = o.batches + 1
+}
+
+// extends reports whether n more bytes of the stream can go into the frame that
+// ends what is pending.
+func (o *output) extends(s *Stream, n int) bool {
+	t := &o.tail
+	return t.stream == s.id && o.pending[len(o.pending)-1].buf == t.buf && t.buf.end == t.end &&
+		len(t.buf.mem)-t.end >= n && t.end-t.from-frameHeaderLen+n <= minFrameSize
+}
+
+// extend appends a copy of p to the frame that ends what is pending.
+func (o *output) extend(p []byte, end bool) {
+	t := &o.tail
+	header := t.buf.mem[t.from:]
+	copy(o.reserve(len(p)), p)
+	t.end = t.buf.end
+	f := parseFrame(header)
+	f.length += len(p)
+	if end {
+		f.flags |= flagEndStream
+	}
+	f.put(header)
+}
+
+// direct reports whether n bytes of the stream may go behind what is pending: not
+// if that makes more than one frame of it in one batch. In the queue pieces become
+// one until the next.
+func (o *output) direct(s *Stream, n int) bool {
+	return n <= min(small, s.sendWindow, o.window) && o.bytes < batch &&
+		(n == 0 || s.batch <= o.batches || o.extends(s, n))
 }
 
 // place appends a DATA frame in the chunk's own buffer.
@@ -147,7 +197,7 @@ func (o *output) drop() {
 	for _, s := range o.pending {
 		s.buf.release()
 	}
-	o.pending, o.bytes = nil, 0
+	o.pending, o.bytes, o.tail = nil, 0, tail{}
 }
 
 // enqueue puts a stream at the end of those that have something to send, if it
@@ -226,7 +276,8 @@ func (c *Conn) write() {
 		o.pending, o.notes, o.ended = o.spareSegments[:0], o.spareNotes[:0], nil
 		o.spareSegments, o.spareNotes = nil, nil
 		freed := o.bytes > c.config.MaxPending/2
-		o.bytes, o.answers = 0, 0
+		o.bytes, o.answers, o.tail = 0, 0, tail{}
+		o.batches++
 		c.armWrite()
 		c.mu.Unlock()
 

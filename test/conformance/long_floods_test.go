@@ -138,6 +138,16 @@ func floods() []flood {
 		{"WINDOW_UPDATE", 2, "window_update_flood", false, func(h *hostile) error {
 			return h.on(func(uint32) error { return h.WriteWindowUpdate(0, 1) })
 		}},
+		{"tiny DATA (CVE-2019-9511)", 2, "http_slow_body", true, func(h *hostile) error {
+			return h.each(false, func(s uint32) error {
+				for range 60_000 { // what a window takes
+					if err := h.WriteData(s, false, []byte{'x'}); err != nil {
+						return err
+					}
+				}
+				return nil
+			})
+		}},
 		{"a head without end", 1, "http_slow_header", false, func(h *hostile) error { return h.say("GET / HTTP/1.1\r\nHost: a\r\nX-") }},
 		{"a header block without end", 2, "slow_headers", false, func(h *hostile) error {
 			if err := h.WriteHeaders(http2.HeadersFrameParam{StreamID: 1, BlockFragment: h.encode(":method", "GET")}); err != nil {
