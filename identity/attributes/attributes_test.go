@@ -19,9 +19,6 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// patience only stops a hang.
-const patience = time.Minute
-
 // nowhere is a configuration that finds nothing but the host, whatever the
 // machine's environment is.
 func nowhere(t *testing.T) Config {
@@ -254,26 +251,14 @@ func TestChangesTakeEffectAtOnce(t *testing.T) {
 	}
 	s := Open(c, store.SetAttributes)
 	defer s.Close()
-	limit := time.After(patience)
 	for _, version := range []string{"1", "2", "3"} {
 		if version != "1" {
 			publish("app.kubernetes.io/version=" + strconv.Quote(version) + "\n")
 		}
-		for {
-			changed := store.Changed()
-			current, err := store.Snapshot()
-			if err != nil {
-				t.Fatal(err)
-			}
-			if got, _ := current.Attributes.Get("service.version"); got == version {
-				break
-			}
-			select {
-			case <-changed:
-			case <-limit:
-				t.Fatalf("version %s is not in force: %s", version, current.Attributes)
-			}
-		}
+		ca.Await(t, &store, "version "+version+" is in force", func(current *identity.Snapshot, _ error) bool {
+			got, _ := current.Attributes.Get("service.version")
+			return got == version
+		})
 	}
 }
 

@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/hallmark-mesh/hallmark/identity"
+	"github.com/hallmark-mesh/hallmark/identity/internal/voice"
 	"github.com/hallmark-mesh/hallmark/identity/internal/watch"
 	"github.com/spiffe/go-spiffe/v2/spiffeid"
 	"go.uber.org/zap"
@@ -90,8 +91,8 @@ type Source struct {
 	wg     sync.WaitGroup
 
 	published [sha256.Size]byte // digest of the files in force
-	said      string            // the last state that was logged
-	open      bool              // the key file was said to be open to others
+	voice     voice.Voice
+	open      bool // the key file was said to be open to others
 }
 
 // Open reads the files, follows them, and returns at once: wait for the first
@@ -111,7 +112,7 @@ func Open(config Config) (*Source, error) {
 		config.Logger = zap.NewNop()
 	}
 	ctx, cancel := context.WithCancel(context.Background())
-	s := &Source{config: config, cancel: cancel}
+	s := &Source{config: config, cancel: cancel, voice: voice.Voice{Logger: config.Logger}}
 	s.refresh(ctx)
 	s.wg.Go(func() {
 		watch.Run(ctx, watch.Config{
@@ -134,7 +135,7 @@ func (s *Source) refresh(ctx context.Context) {
 	if err == nil && snapshot != nil {
 		if err = s.Publish(snapshot); err == nil {
 			s.published = m.digest
-			s.say("identity "+snapshot.ID().String()+snapshot.NotAfter().String(), func(log *zap.Logger) {
+			s.voice.Say("identity "+snapshot.ID().String()+snapshot.NotAfter().String(), func(log *zap.Logger) {
 				log.Info("identity read", zap.Stringer("spiffe_id", snapshot.ID()), zap.Time("not_after", snapshot.NotAfter()))
 			})
 		}
@@ -145,10 +146,10 @@ func (s *Source) refresh(ctx context.Context) {
 	switch {
 	case ctx.Err() != nil:
 	case err != nil:
-		s.trouble(fmt.Errorf("files: %w", err))
+		s.voice.Trouble(&s.Store, fmt.Errorf("files: %w", err))
 	case s.Err() != nil:
 		s.Fail(nil)
-		s.say("", func(log *zap.Logger) { log.Info("identity is well again") })
+		s.voice.Say("", func(log *zap.Logger) { log.Info("identity is well again") })
 	}
 }
 
@@ -205,27 +206,5 @@ func (s *Source) warnOpen(m material) {
 		s.config.Logger.Warn("the private key's file is open to others than its owner: make it mode 0600, or 0640 for a group of its own",
 			zap.String("file", s.config.keyFile()), zap.Stringer("mode", m.keyMode))
 		s.open = true
-	}
-}
-
-// trouble records an error; what was published stays in force.
-func (s *Source) trouble(err error) {
-	s.Fail(err)
-	current, noIdentity := s.Snapshot()
-	s.say(err.Error(), func(log *zap.Logger) {
-		if noIdentity != nil {
-			log.Warn("no identity yet", zap.Error(err))
-			return
-		}
-		log.Warn("identity is not being refreshed: going on with the last good one", zap.Error(err),
-			zap.Stringer("spiffe_id", current.ID()), zap.Time("not_after", current.NotAfter()))
-	})
-}
-
-// say logs a state once, however often it is met in a row.
-func (s *Source) say(state string, log func(*zap.Logger)) {
-	if s.said != state {
-		s.said = state
-		log(s.config.Logger)
 	}
 }

@@ -49,22 +49,10 @@ func open(t *testing.T, c Config) *Source {
 	return s
 }
 
-// until waits until the source is as wanted.
+// until waits until the source is as wanted, and returns its snapshot.
 func until(t *testing.T, s *Source, what string, is func(snapshot *identity.Snapshot, trouble error) bool) *identity.Snapshot {
 	t.Helper()
-	limit := time.After(patience)
-	for {
-		changed := s.Changed()
-		snapshot, _ := s.Snapshot()
-		if is(snapshot, s.Err()) {
-			return snapshot
-		}
-		select {
-		case <-changed:
-		case <-limit:
-			t.Fatalf("waiting until %s: snapshot %v, trouble %v", what, snapshot, s.Err())
-		}
-	}
+	return ca.Await(t, &s.Store, what, is)
 }
 
 // leaf returns the leaf of a snapshot, nil if there is none.

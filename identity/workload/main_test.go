@@ -19,6 +19,7 @@ import (
 
 	"github.com/hallmark-mesh/hallmark/identity"
 	"github.com/hallmark-mesh/hallmark/identity/issuer"
+	"github.com/hallmark-mesh/hallmark/test/ca"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -100,19 +101,7 @@ func open(t *testing.T, path string, c Config) *Source {
 // until waits until the source is as wanted, and returns its snapshot.
 func until(t *testing.T, s *Source, what string, is func(snapshot *identity.Snapshot, trouble error) bool) *identity.Snapshot {
 	t.Helper()
-	limit := time.After(patience)
-	for {
-		changed := s.Changed()
-		snapshot, _ := s.Snapshot()
-		if is(snapshot, s.Err()) {
-			return snapshot
-		}
-		select {
-		case <-changed:
-		case <-limit:
-			t.Fatalf("waiting until %s: snapshot %v, trouble %v", what, snapshot, s.Err())
-		}
-	}
+	return ca.Await(t, &s.Store, what, is)
 }
 
 // well is a condition for until: an identity is in force and nothing is wrong.

@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"github.com/hallmark-mesh/hallmark/identity"
+	"github.com/hallmark-mesh/hallmark/identity/internal/voice"
 	"github.com/spiffe/go-spiffe/v2/spiffeid"
 	"github.com/spiffe/go-spiffe/v2/svid/x509svid"
 	"github.com/spiffe/go-spiffe/v2/workloadapi"
@@ -84,8 +85,8 @@ type Source struct {
 	cancel context.CancelFunc
 	wg     sync.WaitGroup
 
-	mu     sync.Mutex  // guards the rest, and is held while the store is written
-	said   string      // the last state that was logged
+	mu     sync.Mutex // guards the rest, and is held while the store is written
+	voice  voice.Voice
 	denial *time.Timer // withdraws the identity unless it is stopped; nil if nothing was denied
 }
 
@@ -111,7 +112,7 @@ func Open(config Config) (*Source, error) {
 		return nil, fmt.Errorf("workload: address %q: %w", config.Address, err)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
-	s := &Source{config: config, client: client, cancel: cancel}
+	s := &Source{config: config, client: client, cancel: cancel, voice: voice.Voice{Logger: config.Logger}}
 	s.wg.Go(func() { s.follow(ctx) })
 	return s, nil
 }
@@ -156,7 +157,7 @@ func (w watcher) OnX509ContextUpdate(c *workloadapi.X509Context) {
 		w.trouble(fmt.Errorf("%w: %w", ErrInvalid, err))
 		return
 	}
-	w.say("identity "+svid.ID.String(), func(log *zap.Logger) {
+	w.voice.Say("identity "+svid.ID.String(), func(log *zap.Logger) {
 		log.Info("identity received", zap.Stringer("spiffe_id", svid.ID), zap.Int("offered", len(c.SVIDs)), zap.Time("not_after", svid.Certificates[0].NotAfter))
 	})
 }
@@ -234,30 +235,11 @@ func (s *Source) convict() {
 
 func (s *Source) withdraw(err error) {
 	s.Withdraw(err)
-	s.say("withdrawn: "+err.Error(), func(log *zap.Logger) { log.Warn("no identity", zap.Error(err)) })
+	s.voice.Say("withdrawn: "+err.Error(), func(log *zap.Logger) { log.Warn("no identity", zap.Error(err)) })
 }
 
 // trouble records an error; what was published stays in force.
-func (s *Source) trouble(err error) {
-	s.Fail(fmt.Errorf("workload: %w", err))
-	current, noIdentity := s.Snapshot()
-	s.say(err.Error(), func(log *zap.Logger) {
-		if noIdentity != nil {
-			log.Warn("no identity yet", zap.Error(err))
-			return
-		}
-		log.Warn("identity is not being refreshed: going on with the last good one", zap.Error(err),
-			zap.Stringer("spiffe_id", current.ID()), zap.Time("not_after", current.NotAfter()))
-	})
-}
-
-// say logs a state once, however often it is met in a row.
-func (s *Source) say(state string, log func(*zap.Logger)) {
-	if s.said != state {
-		s.said = state
-		log(s.config.Logger)
-	}
-}
+func (s *Source) trouble(err error) { s.voice.Trouble(&s.Store, fmt.Errorf("workload: %w", err)) }
 
 // self is what a workload attestor may see of us, for whoever has to register
 // this workload.
