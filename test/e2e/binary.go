@@ -19,16 +19,16 @@ type Build struct {
 	err  error
 }
 
-// Main runs the tests of a package, removes the build that they share, and ends the
-// process: not well if a goroutine is left.
-func (b *Build) Main(m *testing.M) {
-	code := m.Run()
+// Run runs the tests of a package, removes the build that they share, and returns
+// the code for os.Exit: not 0 if a goroutine is left.
+func (b *Build) Run(m *testing.M) (code int) {
+	code = m.Run()
 	b.Remove()
 	if err := goleak.Find(); code == 0 && err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		code = 1
 	}
-	os.Exit(code)
+	return code
 }
 
 // Binary returns the path of the binary, which is built by the first caller.

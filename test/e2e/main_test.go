@@ -18,5 +18,5 @@ func TestMain(m *testing.M) {
 			os.Exit(1)
 		}
 	}
-	build.Main(m)
+	os.Exit(build.Run(m))
 }
