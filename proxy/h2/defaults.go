@@ -55,10 +55,14 @@ type bucket struct {
 // take counts one event and reports whether it is within the limit.
 func (b *bucket) take(burst, perSecond int) bool {
 	now := time.Now()
-	if !b.last.IsZero() {
-		b.spent = max(0, b.spent-now.Sub(b.last).Seconds()*float64(perSecond))
-	}
-	b.last = now
-	b.spent++
+	b.spent, b.last = b.level(now, perSecond)+1, now
 	return b.spent <= float64(burst)
+}
+
+// level returns how many events count at the time.
+func (b *bucket) level(now time.Time, perSecond int) float64 {
+	if b.last.IsZero() {
+		return 0
+	}
+	return max(0, b.spent-now.Sub(b.last).Seconds()*float64(perSecond))
 }

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"runtime"
 	"slices"
+	"time"
 )
 
 // header looks at a frame's header, before any of its payload, and says what is
@@ -183,6 +184,26 @@ func (in *input) startBlock(f frame, p []byte) error {
 // a read may bring a thousand requests of one peer, and others have one.
 const fairShare = 32
 
+// rest is how long a reader reads nothing after a fair share of a peer that resets
+// streams by the dozen: 32 in so long are 3,200 a second, of which a limit ends it.
+const rest = 10 * time.Millisecond
+
+// pace ends a turn of the reader after a fair share. A peer that ends streams by
+// reset, faster than it may for long, is made to wait: what it asked for is not
+// wanted any more, yet stands before what others ask for all the way upstream,
+// which no limit on streams at once prevents.
+func (in *input) pace() {
+	if in.blocks++; in.blocks < fairShare {
+		return
+	}
+	in.blocks = 0
+	if in.c.resetsOften() {
+		<-time.After(rest)
+	} else {
+		runtime.Gosched()
+	}
+}
+
 // decodeBlock decodes a complete header block, whatever becomes of it: the
 // tables must stay in step.
 func (in *input) decodeBlock(p []byte) error {
@@ -193,9 +214,7 @@ func (in *input) decodeBlock(p []byte) error {
 	err := in.c.onHeaders(f.stream, f.has(flagEndStream), in.badPrio)
 	in.headers = Headers{}
 	in.decoder.forget()
-	if in.blocks++; in.blocks%fairShare == 0 {
-		runtime.Gosched()
-	}
+	in.pace()
 	return err
 }
 

@@ -1,6 +1,9 @@
 package h2
 
-import "encoding/binary"
+import (
+	"encoding/binary"
+	"time"
+)
 
 // The connection's side of each frame. The reader calls; no lock is held.
 
@@ -69,6 +72,13 @@ func (c *Conn) madeReset(reason Reason) error {
 		return failure(EnhanceYourCalm, ReasonResets)
 	}
 	return nil
+}
+
+// resetsOften reports whether many of the peer's streams ended by reset just now.
+func (c *Conn) resetsOften() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.role == Server && c.resets.level(time.Now(), c.config.Limits.ResetsPerSecond) > fairShare
 }
 
 // streamError resets a stream, whether there is one or not.

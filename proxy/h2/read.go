@@ -59,7 +59,7 @@ type input struct {
 	inBlock    bool
 	watched    bool // a timer runs until it is complete
 	blockCount int
-	blocks     int  // header blocks of this read
+	blocks     int  // header blocks of this turn
 	badPrio    bool // its stream depends on itself
 	decoder    decoder
 	headers    Headers
@@ -91,7 +91,6 @@ func (in *input) run() error {
 		if err != nil {
 			return err
 		}
-		in.blocks = 0
 		err = in.feed(in.buf, b)
 		if idler, ok := in.c.handler.(Idler); ok {
 			idler.Idle(in.c)

@@ -200,3 +200,44 @@ func TestSlowHeaders(t *testing.T) {
 		}
 	})
 }
+
+// TestPace: a peer that resets streams by the dozen is read with rests, one that
+// only asks a lot is not.
+func TestPace(t *testing.T) {
+	request := []byte{0x82, 0x86, 0x84, 0x41, 1, 'a'} // GET http://a/
+	const shares = 10
+	for name, c := range map[string]struct {
+		resets bool
+		least  time.Duration
+		most   time.Duration
+	}{"requests": {}, "resets": {true, (shares - 2) * rest, shares * rest}} {
+		t.Run(name, func(t *testing.T) {
+			inBubble(t, Config{}, handlerFuncs{accept: acceptNever}, func(t *testing.T, w *http2.Framer, _ net.Conn, _ *running) {
+				go func() {
+					for {
+						if _, err := w.ReadFrame(); err != nil {
+							return
+						}
+					}
+				}()
+				began := time.Now()
+				for i := range uint32(shares * fairShare) {
+					stream := 2*i + 1
+					if err := w.WriteHeaders(http2.HeadersFrameParam{StreamID: stream, BlockFragment: request, EndHeaders: true, EndStream: !c.resets}); err != nil {
+						t.Fatal(err)
+					}
+					if !c.resets {
+						continue
+					}
+					if err := w.WriteRSTStream(stream, http2.ErrCodeCancel); err != nil {
+						t.Fatal(err)
+					}
+				}
+				synctest.Wait()
+				if took := time.Since(began); took < c.least || took > c.most {
+					t.Errorf("took %v, want %v to %v", took, c.least, c.most)
+				}
+			})
+		})
+	}
+}
