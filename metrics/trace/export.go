@@ -104,7 +104,7 @@ func tlsOf(s *Settings) (*tls.Config, error) { //nolint:forbidigo // a collector
 	if strings.HasPrefix(s.Endpoint, "http:") || s.CA == "" && s.Certificate == "" {
 		return nil, nil //nolint:nilnil // documented
 	}
-	c := &tls.Config{MinVersion: tls.VersionTLS12} //nolint:forbidigo // a collector is no peer
+	c := &tls.Config{MinVersion: tls.VersionTLS13} //nolint:forbidigo // a collector is no peer
 	if s.CA != "" {
 		pem, err := readAuthorities(s.CA)
 		if err != nil {
