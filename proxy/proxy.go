@@ -213,6 +213,7 @@ func (pl *plan) h2() h2.Config {
 		PingInterval: spec.KeepAlive.Idle,
 		PingTimeout:  min(maxPingTimeout, spec.KeepAlive.Interval*time.Duration(spec.KeepAlive.Count)),
 		Count:        func(r h2.Reason) { p.record.LimitMet(string(r)) },
+		Limits:       h2.Limits(spec.Limits.HTTP2),
 	}
 }
 

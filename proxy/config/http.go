@@ -80,3 +80,59 @@ type HTTPIdentity struct {
 	// appends to it. For clients that are gateways.
 	TrustForwarded bool `json:"trustForwarded" default:"false"`
 }
+
+// HTTP2Limits bound what the peer of an HTTP/2 connection may do to keep us busy,
+// between sidecars and with applications. What goes past one ends the connection
+// (TinyData: the stream), and is counted.
+type HTTP2Limits struct {
+	// Resets is how many of the peer's streams may end by reset from either side,
+	// all at once (rapid reset, MadeYouReset). 0 means 1,000 and as many as may
+	// be open.
+	Resets int `json:"resets" default:"0"`
+
+	// ResetsPerSecond is how many more each second.
+	ResetsPerSecond int `json:"resetsPerSecond" default:"200" check:"positive"`
+
+	// Pings is how many PING may come at once beyond those that the data sent
+	// to the peer pays for.
+	Pings int `json:"pings" default:"100" check:"positive"`
+
+	// PingsPerSecond is how many more each second.
+	PingsPerSecond int `json:"pingsPerSecond" default:"10" check:"positive"`
+
+	// Settings is how many SETTINGS may come at once.
+	Settings int `json:"settings" default:"50" check:"positive"`
+
+	// SettingsPerSecond is how many more each second.
+	SettingsPerSecond int `json:"settingsPerSecond" default:"1" check:"positive"`
+
+	// EmptyFrames is how many frames without content and without an end may
+	// come at once.
+	EmptyFrames int `json:"emptyFrames" default:"100" check:"positive"`
+
+	// EmptyFramesPerSecond is how many more each second.
+	EmptyFramesPerSecond int `json:"emptyFramesPerSecond" default:"10" check:"positive"`
+
+	// Continuations is how many frames a header block may have.
+	Continuations int `json:"continuations" default:"32" check:"positive"`
+
+	// WindowUpdates is how many WINDOW_UPDATE may come beyond those that
+	// streams and data explain.
+	WindowUpdates int `json:"windowUpdates" default:"1000" check:"positive"`
+
+	// Priorities is how many PRIORITY may come beyond ten for each stream.
+	Priorities int `json:"priorities" default:"1000" check:"positive"`
+
+	// UnknownFrames is how many frames of unknown types may come at once.
+	UnknownFrames int `json:"unknownFrames" default:"1000" check:"positive"`
+
+	// UnknownFramesPerSecond is how many more each second.
+	UnknownFramesPerSecond int `json:"unknownFramesPerSecond" default:"100" check:"positive"`
+
+	// ControlQueue is how many answers may wait to be written.
+	ControlQueue int `json:"controlQueue" default:"1000" check:"positive"`
+
+	// TinyData is how many pieces of data shorter than 256 bytes may wait to be
+	// consumed.
+	TinyData int `json:"tinyData" default:"100000" check:"positive"`
+}

@@ -219,6 +219,9 @@ type Limits struct {
 	// Another session is opened when it is full.
 	StreamsPerSession int `json:"streamsPerSession" default:"1024" check:"positive"`
 
+	// HTTP2 bounds what an HTTP/2 connection's peer may do to keep us busy.
+	HTTP2 HTTP2Limits `json:"http2"`
+
 	// Speculations bounds, for each target, the connections opened while
 	// nobody has spoken yet.
 	Speculations int `json:"speculations" default:"64" check:"positive"`
