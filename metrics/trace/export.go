@@ -98,10 +98,10 @@ func (q *queue) overHTTP(ctx context.Context, s *Settings, headers map[string]st
 	return otlptracehttp.New(ctx, options...)
 }
 
-// tlsOf returns how to speak TLS with the collector: nil is the default. It is no
-// peer of the mesh, and has a certificate of the web's kind.
+// tlsOf returns how to speak TLS 1.3 with the collector, and nil for plaintext. It
+// is no peer of the mesh, and has a certificate of the web's kind.
 func tlsOf(s *Settings) (*tls.Config, error) { //nolint:forbidigo // a collector is no peer
-	if strings.HasPrefix(s.Endpoint, "http:") || s.CA == "" && s.Certificate == "" {
+	if strings.HasPrefix(s.Endpoint, "http:") {
 		return nil, nil //nolint:nilnil // documented
 	}
 	c := &tls.Config{MinVersion: tls.VersionTLS13} //nolint:forbidigo // a collector is no peer
