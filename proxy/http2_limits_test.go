@@ -55,3 +55,28 @@ spec: {limits: {http2: {%s}}}
 		})
 	}
 }
+
+// TestHeaderTimeoutOfHTTP2: a header block may take as long as a head.
+func TestHeaderTimeoutOfHTTP2(t *testing.T) {
+	p := newPair(t, web(t, func(http.ResponseWriter, *http.Request) {}), []string{`
+---
+apiVersion: hallmark.dev/v1alpha1
+kind: Proxy
+metadata: {name: p}
+spec: {http: {timeouts: {header: 50ms}}}
+`}, nil)
+	conn := connect(t, p.address)
+	if _, err := io.WriteString(conn, http2.ClientPreface); err != nil {
+		t.Fatal(err)
+	}
+	w := http2.NewFramer(conn, conn)
+	if err := w.WriteSettings(); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.WriteHeaders(http2.HeadersFrameParam{StreamID: 1, BlockFragment: []byte{0x82}}); err != nil { // and no end
+		t.Fatal(err)
+	}
+	eventually(t, "the connection is ended", func() bool {
+		return p.client.metric(`hallmark_limits_met_total\{limit="slow_headers"`) == 1
+	})
+}

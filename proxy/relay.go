@@ -79,6 +79,7 @@ func (l *listener) relayConfig(spoken tlsctx.Protocol) http.Config {
 		Header: orNone(h.Timeouts.Header), Body: orNone(h.Timeouts.Body), Idle: orNone(h.Timeouts.Idle),
 		Request: orNone(h.Timeouts.Request), Try: orNone(h.Timeouts.Try),
 	}
+	c.H2.HeaderTimeout = h.Timeouts.Header // 0: its default, for a block holds up its whole connection
 	c.Limits = http.Limits{Attempts: h.Limits.Attempts, Replay: int(h.Limits.Replay), BodyRate: int(h.Limits.BodyRate)}
 	if c.Limits.BodyRate == 0 {
 		c.Limits.BodyRate = -1

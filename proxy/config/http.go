@@ -25,7 +25,8 @@ type HTTP struct {
 
 // HTTPTimeouts bound how long parts of a request may take. 0 means no bound.
 type HTTPTimeouts struct {
-	// Header is how long a request's head may take from its first byte.
+	// Header is how long a request's head may take from its first byte. Over HTTP/2,
+	// where it holds up a whole connection, 0 means 10 seconds.
 	Header time.Duration `json:"header" default:"10s"`
 
 	// Body is how long a request's body may stand still, unless upstream holds
